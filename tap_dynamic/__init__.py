@@ -1,0 +1,1 @@
+"""Singer tap for the exports of Dynamic (dynamic.xyz)."""

@@ -1,0 +1,1 @@
+"""The documented fields of each stream, as JSON schemas."""
