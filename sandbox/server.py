@@ -147,6 +147,12 @@ class Sandbox:
         """Settings of the tap for this sandbox."""
         return {"environment_id": ENVIRONMENT, "api_token": TOKEN, "api_url": self.api_url, "poll_interval": 0.01}
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """The same for Meltano, as environment variables."""
+        names = ("environment_id", "api_token", "api_url")
+        return {f"TAP_DYNAMIC_{name.upper()}": self.config[name] for name in names}
+
     def add(self, model: str, data: bytes = b"", **fields: Any) -> Export:
         """Add an export.
 

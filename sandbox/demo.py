@@ -1,0 +1,46 @@
+"""The main job, shown: Dynamic's exports into DuckDB through Meltano.
+
+With TAP_DYNAMIC_ENVIRONMENT_ID and TAP_DYNAMIC_API_TOKEN set, from Dynamic; else from the sandbox.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from sandbox.data import csv_file
+from sandbox.server import Sandbox
+from sandbox.setup import ROOT, install, run
+
+SHOW = """
+import sys, duckdb
+base = duckdb.connect(sys.argv[1], read_only=True)
+for (table,) in base.execute("select table_name from information_schema.tables order by 1").fetchall():
+    count = base.execute(f'select count(*) from dynamic."{table}"').fetchall()[0][0]
+    print(f"\\n{table}: {count:,} rows, for example")
+    base.sql(f'select * from dynamic."{table}" limit 4').show(max_width=110)
+print("All of it is in", sys.argv[1])
+"""
+
+
+def main() -> None:
+    """Install, load, show."""
+    commands = install("meltano", "meltano>=4,<5")
+    run(commands / "meltano", "--log-level=warning", "install")
+    with contextlib.ExitStack() as stack:
+        if os.environ.get("TAP_DYNAMIC_ENVIRONMENT_ID") and os.environ.get("TAP_DYNAMIC_API_TOKEN"):
+            environment, settings, options = "dev", {}, []
+        else:
+            sandbox = stack.enter_context(Sandbox())
+            sandbox.add("users", status="failed")
+            sandbox.add("users", csv_file("users", 500))
+            sandbox.add("visits", csv_file("visits", 2000))
+            environment, options = "sandbox", ["--full-refresh"]
+            settings = sandbox.variables
+            (ROOT / "output" / "sandbox.duckdb").unlink(missing_ok=True)
+        run(commands / "meltano", "--environment", environment, "run", *options, "tap-dynamic", "target-duckdb", **settings)
+    file = ROOT / "output" / ("sandbox.duckdb" if environment == "sandbox" else "dynamic.duckdb")
+    run(ROOT / ".meltano" / "loaders" / "target-duckdb" / "venv" / commands.name / "python", "-c", SHOW, file)
+
+
+main()

@@ -1,0 +1,11 @@
+"""Install what the tests need, and run them: `python3 -m tests`."""
+
+from __future__ import annotations
+
+import sys
+
+from sandbox.setup import install, run
+
+commands = install("dev", "--editable", ".", "--group", "dev")
+install("meltano", "meltano>=4,<5")
+run(commands / "python", "-m", "pytest", *sys.argv[1:])
