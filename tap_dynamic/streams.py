@@ -122,15 +122,25 @@ class ExportsStream(DynamicStream):
         """Whether this is `--test` or the SDK's test suite, which must not create exports."""
         return self.ABORT_AT_RECORD_COUNT is not None
 
-    def candidates(self) -> list[Export]:
-        """Fetch the metadata of the exports that the settings allow to be read.
+    def newest(self) -> dict[str, Export]:
+        """Fetch the metadata of the exports whose heads tell the columns.
 
         Returns:
-            Those of `export_ids`, or else all.
+            The newest completed one of each model, of `export_ids` or else of all.
+
+        Raises:
+            TapError: If Dynamic shows none of the named exports.
         """
-        if named := self.config.get("export_ids"):
-            return [self.get_export(export_id) for export_id in dict.fromkeys(named)]
-        return self.list_exports()
+        named = dict.fromkeys(self.config.get("export_ids") or ())
+        exports, errors = [] if named else self.list_exports(), []
+        for export_id in named:
+            try:
+                exports.append(self.get_export(export_id))
+            except TapError as error:
+                errors.append(error)
+        if errors and not exports:
+            raise errors[0]
+        return {e["model"]: e for e in by_completion(exports) if e["status"] == "completed"}
 
     @override
     def get_records(self, context: Context | None) -> Iterator[Record]:
@@ -146,13 +156,12 @@ class ExportsStream(DynamicStream):
             # The SDK stops after a few exports, but each row stream is worth a try.
             self.ABORT_AT_RECORD_COUNT = max(self.ABORT_AT_RECORD_COUNT or 0, len(unread), len(awaited))
         self._to_read = {e["id"] for e in unread}
-        seen = {*self._to_read, *awaited}
+        others = [e for e in exports if e["id"] not in {*self._to_read, *awaited}]
+        for export in others:
+            if export["model"] in rows_of:
+                rows_of[export["model"]].warn_of(export)
         yield from unread
-        for export in exports:
-            if export["id"] not in seen:
-                if export["model"] in rows_of:
-                    rows_of[export["model"]].warn_of(export)
-                yield export
+        yield from others
         for export in self._await(awaited):
             if export["status"] == "completed" and export["model"] in rows_of:
                 self._to_read.add(export["id"])

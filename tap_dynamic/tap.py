@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import sys
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from singer_sdk import Stream, Tap
@@ -13,7 +15,7 @@ from singer_sdk.contrib.msgspec import MsgSpecWriter, serialize_jsonl
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.plugin_base import JSONSchemaValidator
 
-from tap_dynamic.streams import ExportsStream, UsersStream, VisitsStream, by_completion, moment
+from tap_dynamic.streams import ExportsStream, UsersStream, VisitsStream, moment
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -175,12 +177,10 @@ class TapDynamic(Tap):
         self.append_builtin_config(self.config_jsonschema)
         properties = self.config_jsonschema["properties"]
         for name, value in self._config.items():
-            # From environment variables, the SDK reads numbers as text.
-            if isinstance(value, str) and properties.get(name, {}).get("type", ()) == ["number", "null"]:
-                try:
+            # The SDK reads numbers as text from the environment, and as decimals from files.
+            if isinstance(value, (str, Decimal)) and properties.get(name, {}).get("type") == ["number", "null"]:
+                with contextlib.suppress(ValueError):
                     self._config[name] = float(value)
-                except ValueError:
-                    continue
         errors = [
             line
             for error in JSONSchemaValidator(self.config_jsonschema).iter_errors(self._config)
@@ -201,9 +201,9 @@ class TapDynamic(Tap):
     @override
     def discover_streams(self) -> Sequence[Stream]:
         exports = ExportsStream(self)
-        newest = {}
+        newest: dict[str, Any] = {}
         if self.input_catalog is None:
-            newest = {e["model"]: e for e in by_completion(exports.candidates()) if e["status"] == "completed"}
+            newest = exports.newest()
             for model in ("users", "visits"):
                 if model not in newest:
                     self.logger.info("No completed export of %s yet: its columns are the documented ones.", model)

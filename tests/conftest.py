@@ -1,0 +1,142 @@
+"""The real tap, run as a user runs it, against the sandbox over real sockets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sandbox.server import TOKEN, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Message = dict[str, Any]
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass
+class Run:
+    """What came out of a run of the tap."""
+
+    code: int
+    out: str
+    log: str
+
+    @property
+    def messages(self) -> list[Message]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    def of(self, kind: str, stream: str | None = None) -> list[Message]:
+        return [m for m in self.messages if m["type"] == kind and stream in {None, m.get("stream")}]
+
+    def records(self, stream: str) -> list[Message]:
+        return [m["record"] for m in self.of("RECORD", stream)]
+
+    @property
+    def state(self) -> Message:
+        states = self.of("STATE")
+        return dict(states[-1]["value"]) if states else {}
+
+    def bookmark(self, stream: str) -> Message:
+        return dict(self.state.get("bookmarks", {}).get(stream, {}))
+
+    @property
+    def errors(self) -> list[str]:
+        return [line.split(" | ")[-1] for line in self.log.splitlines() if "| ERROR " in line]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [line.split(" | ")[-1] for line in self.log.splitlines() if "| WARNING " in line]
+
+
+class Tap:
+    """Runs `tap-dynamic` as a process."""
+
+    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
+        self.sandbox, self.folder = sandbox, folder
+
+    def command(self, *words: str, **settings: Any) -> list[str]:
+        """The command line; settings named `_catalog` and `_state` become files of their own."""
+        options: list[str] = []
+        for name in ("catalog", "state"):
+            if (value := settings.pop(f"_{name}", None)) is not None:
+                (self.folder / name).write_text(json.dumps(value))
+                options += [f"--{name}", str(self.folder / name)]
+        config = {**self.sandbox.config, **settings}
+        config = {name: value for name, value in config.items() if value is not None}
+        (self.folder / "config").write_text(json.dumps(config))
+        return [sys.executable, "-m", "tap_dynamic", "--config", str(self.folder / "config"), *options, *words]
+
+    def __call__(self, *words: str, environment: dict[str, str] | None = None, **settings: Any) -> Run:
+        done = subprocess.run(
+            self.command(*words, **settings),
+            capture_output=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, **(environment or {})},
+        )
+        run = Run(done.returncode, done.stdout.decode(), done.stderr.decode())
+        # What holds for every run of every test: no secret and no traceback ever leave.
+        assert TOKEN not in run.out + run.log
+        assert "X-Amz-Signature" not in run.out + run.log
+        assert "Traceback" not in run.log, run.log
+        return run
+
+    def discover(self, **settings: Any) -> Message:
+        """The catalog of a discovery."""
+        run = self("--discover", **settings)
+        assert run.code == 0, run.log
+        return dict(json.loads(run.out))
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as running:
+        yield running
+
+
+@pytest.fixture
+def tap(sandbox: Sandbox, tmp_path: Path) -> Tap:
+    return Tap(sandbox, tmp_path)
+
+
+def table(text: bytes) -> list[dict[str, str | None]]:
+    """Read a CSV file as Python's `csv` does; what is empty is None."""
+    rows = [row for row in csv.reader(io.StringIO(text.decode("utf-8-sig"), newline=""), strict=True) if row]
+    return [{name: cell or None for name, cell in zip(rows[0], row, strict=True)} for row in rows[1:]]
+
+
+def texts(records: list[Message]) -> list[Message]:
+    """Turn records back into cells, without the lineage columns."""
+    return [
+        {
+            name: str(value).lower()
+            if isinstance(value, bool)
+            else json.dumps(value)
+            if isinstance(value, (dict, list))
+            else value
+            for name, value in record.items()
+            if not name.startswith("_sdc_")
+        }
+        for record in records
+    ]
+
+
+def select(catalog: Message, *streams: str, without: tuple[str, ...] = ()) -> Message:
+    """Select streams, whole or without some columns."""
+    for entry in catalog["streams"]:
+        for item in entry["metadata"]:
+            if not item["breadcrumb"]:
+                item["metadata"]["selected"] = entry["stream"] in streams
+            elif item["breadcrumb"][-1] in without:
+                item["metadata"]["selected"] = False
+    return catalog

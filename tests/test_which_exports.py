@@ -1,0 +1,186 @@
+"""Which exports are read, and what the bookmark remembers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from sandbox.data import csv_file, to_csv
+from sandbox.server import TOKEN
+from tests.conftest import select
+
+if TYPE_CHECKING:
+    from sandbox.server import Sandbox
+    from tests.conftest import Tap
+
+SMALL = csv_file("users", 3)
+BROKEN = to_csv([["id", "email"], ["1"]])
+
+
+def read(run: object, stream: str = "users") -> list[str]:
+    """The exports whose rows came, in order."""
+    return list(dict.fromkeys(r["_sdc_export_id"] for r in run.records(stream)))  # type: ignore[attr-defined]
+
+
+def test_latest_reads_the_newest_and_the_second_run_nothing(sandbox: Sandbox, tap: Tap) -> None:
+    sandbox.add("users", SMALL)
+    newest = sandbox.add("users", SMALL)
+    first = tap()
+    assert read(first) == [newest.id]
+    second = tap(_state=first.state)
+    assert second.code == 0
+    assert not second.of("RECORD", "users")
+    assert not second.of("SCHEMA", "users")
+    assert second.bookmark("users") == first.bookmark("users")
+    assert sandbox.count("file") == 3  # one whole file, and the head for each discovery
+
+
+def test_all_reads_oldest_completion_first(sandbox: Sandbox, tap: Tap) -> None:
+    late = sandbox.add("users", SMALL, completed_at="2026-10-09T00:00:00.000Z")
+    early = sandbox.add("users", SMALL, completed_at="2026-10-02T00:00:00.000Z")
+    middle = sandbox.add("users", SMALL, completed_at="2026-10-03T02:00:00+02:00")
+    run = tap(snapshots="all")
+    assert read(run) == [early.id, middle.id, late.id]
+    assert run.bookmark("users")["export_ids"] == [late.id]
+    later = sandbox.add("users", SMALL, completed_at="2026-10-10T00:00:00.000Z")
+    assert read(tap(snapshots="all", _state=run.state)) == [later.id]
+
+
+def test_two_exports_of_the_same_millisecond_are_both_read(sandbox: Sandbox, tap: Tap) -> None:
+    same = "2026-10-02T00:00:00.000Z"
+    one = sandbox.add("users", SMALL, completed_at=same)
+    first = tap()
+    two = sandbox.add("users", SMALL, completed_at=same)
+    second = tap(_state=first.state)
+    assert (read(first), read(second)) == ([one.id], [two.id])
+    assert second.bookmark("users")["export_ids"] == sorted([one.id, two.id])
+    assert read(tap(_state=second.state)) == []
+    assert sorted(read(tap())) == sorted([one.id, two.id])
+
+
+def test_a_pending_export_is_left_for_the_run_after_its_completion(sandbox: Sandbox, tap: Tap) -> None:
+    sandbox.add("users", SMALL)
+    pending = sandbox.add("users", SMALL, status="pending", looks=99)
+    first = tap()
+    assert pending.id not in read(first)
+    pending.status, pending.completed_at = "completed", "2026-10-20T00:00:00.000Z"
+    assert read(tap(_state=first.state)) == [pending.id]
+
+
+def test_start_date_ignores_older_exports(sandbox: Sandbox, tap: Tap) -> None:
+    sandbox.add("users", SMALL, completed_at="2026-10-02T00:00:00.000Z")
+    new = sandbox.add("users", SMALL, completed_at="2026-10-05T00:00:00.000Z")
+    assert read(tap(snapshots="all", start_date="2026-10-03T00:00:00Z")) == [new.id]
+    assert read(tap(start_date="2026-10-06T00:00:00Z")) == []
+
+
+def test_named_exports_are_always_read_and_never_move_the_bookmark_back(sandbox: Sandbox, tap: Tap) -> None:
+    old, new = sandbox.add("users", SMALL), sandbox.add("users", SMALL)
+    first = tap()
+    second = tap(export_ids=[old.id], _state=first.state)
+    assert read(second) == [old.id]
+    assert second.bookmark("users") == first.bookmark("users")
+    third = tap(export_ids=[new.id, old.id], _state=first.state)
+    assert read(third) == [old.id, new.id]
+    assert {r["id"] for r in third.records("exports")} == {old.id, new.id}
+    assert not sandbox.seen[-1].path.endswith("/exports")
+
+
+def test_a_named_export_hides_no_older_one_from_all(sandbox: Sandbox, tap: Tap) -> None:
+    first = sandbox.add("users", SMALL)
+    run = tap(snapshots="all")
+    older, named = sandbox.add("users", SMALL), sandbox.add("users", SMALL)
+    run = tap(snapshots="all", export_ids=[named.id], _state=run.state)
+    assert read(run) == [named.id]
+    assert run.bookmark("users")["export_ids"] == [first.id]
+    assert read(tap(snapshots="all", _state=run.state)) == [older.id, named.id]
+
+
+def test_a_named_pending_export_is_waited_for(sandbox: Sandbox, tap: Tap) -> None:
+    done = sandbox.add("users", SMALL)
+    pending = sandbox.add("users", SMALL, status="pending", looks=3)
+    run = tap(export_ids=[pending.id, done.id])
+    assert run.code == 0
+    assert read(run) == [done.id, pending.id]
+    assert {r["status"] for r in run.records("exports")} == {"completed"}
+
+
+def test_state_stays_small_and_holds_no_secret(sandbox: Sandbox, tap: Tap) -> None:
+    for _ in range(12):
+        sandbox.add("users", SMALL)
+    state = json.dumps(tap(snapshots="all").state)
+    assert len(state) < 500
+    assert not any(word in state for word in (TOKEN, "http", "Signature", "example.com"))
+
+
+def test_the_bookmark_moves_only_after_the_last_row(sandbox: Sandbox, tap: Tap) -> None:
+    good = sandbox.add("users", SMALL)
+    sandbox.add("users", to_csv([["id", "email"], *[[str(i), "x"] for i in range(2500)], ["too", "many", "cells"]]))
+    run = tap(snapshots="all")
+    assert run.code == 1
+    assert len(run.records("users")) == 2503
+    assert run.bookmark("users")["export_ids"] == [good.id]
+    kinds = [(m["type"], m.get("stream")) for m in run.messages]
+    assert kinds.index(("STATE", None)) < len(kinds)
+    last_good = max(i for i, m in enumerate(run.messages) if m.get("record", {}).get("_sdc_export_id") == good.id)
+    moved = next(i for i, m in enumerate(run.messages) if m["type"] == "STATE" and good.id in json.dumps(m))
+    assert moved > last_good
+
+
+def test_users_failing_never_keeps_visits_from_loading(sandbox: Sandbox, tap: Tap) -> None:
+    bad = sandbox.add("users", BROKEN)
+    visits = sandbox.add("visits", csv_file("visits", 5))
+    run = tap()
+    assert run.code == 1
+    assert len(run.records("visits")) == 5
+    assert run.bookmark("visits")["export_ids"] == [visits.id]
+    assert "replication_key_value" not in run.bookmark("users")
+    assert run.errors == [f"Stream users, export {bad.id}, row 1: 1 fields, where the header has 2."]
+    assert len(run.records("exports")) == 2
+
+
+def test_all_stops_a_model_at_a_bad_export_so_that_order_holds(sandbox: Sandbox, tap: Tap) -> None:
+    first, bad, last = sandbox.add("users", SMALL), sandbox.add("users", BROKEN), sandbox.add("users", SMALL)
+    run = tap(snapshots="all")
+    assert run.code == 1
+    assert read(run) == [first.id]
+    bad.data = SMALL
+    assert read(tap(snapshots="all", _state=run.state)) == [bad.id, last.id]
+
+
+def test_of_named_exports_the_healthy_ones_are_all_read(sandbox: Sandbox, tap: Tap) -> None:
+    first, bad, last = sandbox.add("users", SMALL), sandbox.add("users", BROKEN), sandbox.add("users", SMALL)
+    gone = "99999999-9999-4999-8999-999999999999"
+    failed = sandbox.add("users", status="failed", error="Error: broken\n at x")
+    odd = sandbox.add("visits", status="paused")
+    run = tap(export_ids=[last.id, bad.id, gone, failed.id, odd.id, first.id])
+    assert run.code == 1
+    assert read(run) == [first.id, last.id]
+    assert run.bookmark("users")["export_ids"] == [last.id]
+    for text in (
+        f"Stream users, export {bad.id}, row 1",
+        f"There is no such export (404): export {gone}",
+        f"Export {failed.id} of users failed at Dynamic: Error: broken.",
+        f"Export {odd.id} of visits has the status 'paused'",
+    ):
+        assert [e for e in run.errors if e.startswith(text)], run.errors
+    assert len(run.errors) == 4
+    assert run.messages[-1]["type"] != "RECORD" or run.bookmark("users")
+
+
+def test_full_table_reads_again_what_was_read(sandbox: Sandbox, tap: Tap) -> None:
+    export = sandbox.add("users", SMALL)
+    catalog = select(tap.discover(), "users")
+    for entry in catalog["streams"]:
+        entry["replication_method"] = "FULL_TABLE"
+    first = tap(_catalog=catalog)
+    second = tap(_catalog=catalog, _state=first.state)
+    assert read(first) == read(second) == [export.id]
+
+
+def test_a_stream_deselected_is_not_waited_for(sandbox: Sandbox, tap: Tap) -> None:
+    pending = sandbox.add("visits", SMALL, status="pending", looks=10**6)
+    catalog = select(tap.discover(export_ids=[pending.id]), "exports", "users")
+    run = tap(export_ids=[pending.id], _catalog=catalog)
+    assert run.code == 0
+    assert run.records("exports")[0]["status"] == "pending"
