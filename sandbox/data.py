@@ -18,10 +18,27 @@ CHAINS = ["EVM", "SOL", "BTC", "FLOW", "ALGO"]
 WALLETS = ["metamask", "coinbase", "phantom", "rainbow", "ledger"]
 TEAMS = ["", "growth", "core, infra", 'the "A" team']
 HEADERS = {
-    "users": (
-        "id,email,firstName,lastName,username,country,team,newUser,firstVisit,lastVisit,"
-        "metadata,lists,verifiedCredentials,wallet,chain,createdAt,updatedAt,projectEnvironmentId,loyalty points"
-    ).split(","),
+    "users": [
+        "id",
+        "email",
+        "firstName",
+        "lastName",
+        "username",
+        "country",
+        "team",
+        "newUser",
+        "firstVisit",
+        "lastVisit",
+        "metadata",
+        "lists",
+        "verifiedCredentials",
+        "wallet",
+        "chain",
+        "createdAt",
+        "updatedAt",
+        "projectEnvironmentId",
+        "loyalty points",
+    ],
     "visits": ["id", "address", "chain", "walletName", "provider", "createdAt", "projectEnvironmentId"],
 }
 

@@ -38,7 +38,16 @@ def main() -> None:
             environment, options = "sandbox", ["--full-refresh"]
             settings = sandbox.variables
             (ROOT / "output" / "sandbox.duckdb").unlink(missing_ok=True)
-        run(commands / "meltano", "--environment", environment, "run", *options, "tap-dynamic", "target-duckdb", **settings)
+        run(
+            commands / "meltano",
+            "--environment",
+            environment,
+            "run",
+            *options,
+            "tap-dynamic",
+            "target-duckdb",
+            **settings,
+        )
     file = ROOT / "output" / ("sandbox.duckdb" if environment == "sandbox" else "dynamic.duckdb")
     run(ROOT / ".meltano" / "loaders" / "target-duckdb" / "venv" / commands.name / "python", "-c", SHOW, file)
 

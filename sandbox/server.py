@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 ENVIRONMENT = "11111111-2222-4333-8444-555555555555"
-TOKEN = "dyn_" + "s4ndb0x" * 8  # noqa: S105 (opens nothing)
+TOKEN = "dyn_" + "s4ndb0x" * 8
 LIFETIME = 900
 """Seconds that a pre-signed URL lives."""
 
@@ -83,6 +83,7 @@ class Fault:
         ranges: Whether `Range` is understood.
         acts: Create the export all the same before the fault.
         call: Is called first.
+        only: Part of the path of the requests that it strikes.
     """
 
     kind: str
@@ -96,6 +97,7 @@ class Fault:
     ranges: bool = True
     acts: bool = False
     call: Callable[[], object] | None = None
+    only: str = ""
 
 
 @dataclass
@@ -214,18 +216,19 @@ class Sandbox:
         """
         return sum(seen.kind == kind for seen in self.seen)
 
-    def take_fault(self, kind: str) -> Fault | None:
+    def take_fault(self, kind: str, path: str) -> Fault | None:
         """Take the fault that is due for a request.
 
         Args:
             kind: As of `Fault`.
+            path: The request's path.
 
         Returns:
             The fault, if there is one.
         """
         with self._lock:
             for fault in self.faults:
-                if fault.kind == kind and fault.times > 0:
+                if fault.kind == kind and fault.times > 0 and fault.only in path:
                     fault.times -= 1
                     return fault
         return None
@@ -311,7 +314,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.seen = Seen(kind, self.command, self.path, dict(self.headers), body)
         self.server.sandbox.seen.append(self.seen)
-        fault = self.server.sandbox.take_fault(kind)
+        fault = self.server.sandbox.take_fault(kind, self.path)
         if fault and fault.call:
             fault.call()
         return fault
@@ -349,10 +352,10 @@ class _Api(_Handler):
         ("download", "GET", r"/exports/([^/]+)/download"),
     ]
 
-    def do_GET(self) -> None:  # noqa: N802 (the name that http.server calls)
+    def do_GET(self) -> None:
         self.handle_api()
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         self.handle_api()
 
     def handle_api(self) -> None:
@@ -412,7 +415,7 @@ class _Api(_Handler):
 class _Store(_Handler):
     """The object store: signatures, expiry, ranges."""
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         sandbox, parts = self.server.sandbox, urlsplit(self.path)
         fault = self.begin("file")
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}

@@ -43,6 +43,18 @@ PATIENCE = 600.0
 """Seconds: the longest sum of waits between two signs of progress."""
 
 
+REASONS = {
+    "ChunkedEncodingError": "the connection was cut",
+    "ConnectionError": "no connection, or it was cut",
+    "ConnectTimeout": "no connection within connect_timeout",
+    "ProtocolError": "the connection was cut",
+    "ReadTimeout": "no answer within read_timeout",
+    "ReadTimeoutError": "no bytes within read_timeout",
+    "SSLError": "the TLS certificate is not trusted",
+}
+"""What an exception of requests or urllib3 means; their texts hold URLs with signatures."""
+
+
 class TapError(click.ClickException):
     """An expected failure: ERROR lines that say what to do, exit code 1, no traceback.
 
@@ -110,8 +122,7 @@ def _reason(error: Exception) -> str:
     """Say why a request failed without its URL, which can hold a signature."""
     if isinstance(error, RetriableAPIError):
         return str(error)
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__)
-    return words.lower().replace(" error", "") or "error"
+    return REASONS.get(type(error).__name__, type(error).__name__)
 
 
 def _retry_after(response: requests.Response) -> float | None:
@@ -204,7 +215,7 @@ class DynamicStream(RESTStream[None]):
             raise RetriableAPIError(msg, response)
         if status >= HTTPStatus.BAD_REQUEST:
             raise TapError(self._advice(response))
-        if HTTPStatus.MULTIPLE_CHOICES <= status and not response.url.endswith("/download"):
+        if status >= HTTPStatus.MULTIPLE_CHOICES and not response.url.endswith("/download"):
             msg = (
                 f"Dynamic answered {status}, a redirect that is not followed with the token. Check the setting api_url."
             )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import re
 import shutil
 import tempfile
 import time
+import zlib
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING
@@ -16,7 +18,7 @@ import requests
 import urllib3
 from singer_sdk.exceptions import RetriableAPIError
 
-from tap_dynamic.client import TapError, Retries
+from tap_dynamic.client import Retries, TapError
 
 if TYPE_CHECKING:
     import logging
@@ -76,7 +78,7 @@ class FileHost:
             TapError: If they are not to be had.
         """
         try:
-            with self.get(url, {"Range": f"bytes=0-{size - 1}"}) as response:
+            with self.get(url, {"Range": f"bytes=0-{size - 1}"}, "The file") as response:
                 if response.status_code >= HTTPStatus.BAD_REQUEST:
                     msg = f"the file host answered {response.status_code}"
                     raise TapError(msg)
@@ -101,18 +103,19 @@ class FileHost:
         spool = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
         try:
             _Download(self, get_url, what, spool).run()
+            _check_gzip(spool, what)
         except BaseException:
             spool.close()
             raise
-        spool.seek(0)
         return spool
 
-    def get(self, url: str, headers: dict[str, str]) -> requests.Response:
+    def get(self, url: str, headers: dict[str, str], what: str) -> requests.Response:
         """Send a GET and follow redirects, none of them to another scheme.
 
         Args:
             url: A pre-signed URL.
             headers: Headers beside the usual ones.
+            what: The file, for messages.
 
         Returns:
             The answer, its body unread.
@@ -122,22 +125,19 @@ class FileHost:
         """
         headers = {"User-Agent": self.agent, "Accept-Encoding": "identity", **headers}
         for _ in range(REDIRECTS):
-            scheme = urlsplit(url).scheme
-            if scheme not in self.schemes:
-                msg = (
-                    f"The file host must be reached by {' or '.join(self.schemes)}, but its URL begins with {scheme!r}."
-                )
+            if urlsplit(url).scheme not in self.schemes:
+                msg = f"{what}: its URL is none of {' or '.join(self.schemes)}, and is not followed."
                 raise TapError(msg)
             response = self.session.get(url, headers=headers, timeout=self.timeout, stream=True, allow_redirects=False)
             if not response.is_redirect:
                 return response
             response.close()
             target = urljoin(url, response.headers["Location"])
-            if urlsplit(target).scheme != scheme:
-                msg = f"The file host redirects from {scheme} to another scheme, which is not followed."
+            if urlsplit(target).scheme != urlsplit(url).scheme:
+                msg = f"{what}: the file host redirects to another scheme, which is not followed."
                 raise TapError(msg)
             url = target
-        msg = f"The file host redirects more than {REDIRECTS} times."
+        msg = f"{what}: the file host redirects more than {REDIRECTS} times."
         raise TapError(msg)
 
 
@@ -199,7 +199,7 @@ class _Download:
             Whether the file is whole.
         """
         headers = {"Range": f"bytes={self.have}-", "If-Range": self.etag or ""} if self.have else {}
-        with self.host.get(url, headers) as response:
+        with self.host.get(url, headers, self.what) as response:
             self._check(response)
             length = response.headers.get("Content-Length", "")
             chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
@@ -252,7 +252,7 @@ class _Download:
 
     def _learn_length(self, url: str) -> int | None:
         """Ask for one byte, to be told of how many."""
-        with self.host.get(url, {"Range": "bytes=0-0"}) as probe:
+        with self.host.get(url, {"Range": "bytes=0-0"}, self.what) as probe:
             if probe.status_code not in {
                 HTTPStatus.OK,
                 HTTPStatus.PARTIAL_CONTENT,
@@ -291,6 +291,21 @@ class _Download:
             self.logger.info(
                 "%s: downloaded %s bytes%s, %s a second.", self.what, f"{self.have:,}", share, f"{speed:,.0f}"
             )
+
+
+def _check_gzip(spool: IO[bytes], what: str) -> None:
+    """Prove the checksum of a gzip file before a row of it is believed."""
+    spool.seek(0)
+    if spool.read(2) == b"\x1f\x8b":
+        spool.seek(0)
+        try:
+            with gzip.GzipFile(fileobj=spool) as file:
+                while file.read(BLOCK):
+                    pass
+        except (OSError, EOFError, zlib.error):
+            msg = f"{what}: damaged gzip data. Ask for a new export."
+            raise TapError(msg) from None
+    spool.seek(0)
 
 
 def _total(content_range: str) -> int | None:

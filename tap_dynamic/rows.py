@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from itertools import islice
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -92,17 +92,22 @@ def _date_times(cells: Sequence[str]) -> Sequence[Any]:
 
 
 _MOMENTS = list[datetime | None]
-_NUL_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
-def _json(kind: type[Any]) -> Callable[[str], Any]:
-    decode: Callable[[str], Any] = msgspec.json.Decoder(kind, float_hook=Decimal).decode
+class _Json:
+    """Reads JSON of one kind, without NUL characters that JSON escapes: no SQL target takes them."""
 
-    def read(cell: str) -> Any:
-        # No SQL target takes a NUL, also not one that JSON escapes.
-        return decode(_NUL_ESCAPE.sub(r"\1", cell) if "\\u0000" in cell else cell)
+    nuls: ClassVar[int] = 0
+    """How many were dropped by all readers."""
 
-    return read
+    def __init__(self, kind: type[Any]) -> None:
+        self.decode: Callable[[str], Any] = msgspec.json.Decoder(kind, float_hook=Decimal).decode
+
+    def __call__(self, cell: str) -> Any:
+        if "\\u0000" in cell:
+            cell, count = re.subn(r"(?<!\\)((?:\\\\)*)\\u0000", r"\1", cell)
+            _Json.nuls += count
+        return self.decode(cell)
 
 
 READERS: dict[str, Callable[[Sequence[str]], Sequence[Any]]] = {
@@ -112,8 +117,8 @@ READERS: dict[str, Callable[[Sequence[str]], Sequence[Any]]] = {
     "number": _each(_number),
     "date": _each(_date),
     "date-time": _date_times,
-    "object": _each(_json(dict)),
-    "array": _each(_json(list)),
+    "object": _each(_Json(dict)),
+    "array": _each(_Json(list)),
 }
 """For each type: all cells of a column to values. An empty cell is None."""
 
@@ -297,11 +302,12 @@ class CsvFile:
         if error or not rows:
             raise error or TapError(f"{what}: the file is empty. Ask for a new export.")
         self.header = rows[0]
+        self._nuls_before = _Json.nuls
 
     @property
     def nuls(self) -> int:
         """Number of NUL characters that were dropped so far."""
-        return self._bytes.nuls
+        return self._bytes.nuls + _Json.nuls - self._nuls_before
 
     def _next_rows(self, count: int, number: int) -> tuple[list[list[str]], TapError | None]:
         """Read rows that are no blank lines, and what stops after them."""
@@ -348,7 +354,7 @@ class CsvFile:
             TapError: At the first row that can't be read, after all that come before.
         """
         plan = [(column, READERS[type_of(column.schema)]) for column in columns]
-        width = len(self.header)
+        width, self._nuls_before = len(self.header), _Json.nuls
         number, error = 1, None
         while not error:
             rows, error = self._next_rows(CHUNK, number)

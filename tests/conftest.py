@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Message = dict[str, Any]
+csv.field_size_limit(2**31 - 1)
 ROOT = Path(__file__).parent.parent
 
 
@@ -33,7 +34,7 @@ class Run:
 
     @property
     def messages(self) -> list[Message]:
-        return [json.loads(line) for line in self.out.splitlines()]
+        return [json.loads(line) for line in self.out.split("\n")[:-1]]
 
     def of(self, kind: str, stream: str | None = None) -> list[Message]:
         return [m for m in self.messages if m["type"] == kind and stream in {None, m.get("stream")}]
@@ -102,6 +103,14 @@ class Tap:
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def documented(tmp_path_factory: pytest.TempPathFactory) -> Message:
+    """The catalog of an environment without exports, all selected."""
+    with Sandbox() as empty:
+        catalog = Tap(empty, tmp_path_factory.mktemp("documented")).discover()
+    return select(catalog, "exports", "users", "visits")
 
 
 @pytest.fixture

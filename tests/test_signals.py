@@ -1,0 +1,174 @@
+"""Runs that are ended from outside: the last state line is whole and true, and no row is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator  # noqa: TC003 (an alias needs them)
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandbox.data import csv_file
+from sandbox.server import Export, Fault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sandbox.server import Sandbox
+    from tests.conftest import Message, Tap
+
+KILLS = 12
+
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def start(tap: Tap) -> Iterator[Start]:
+    """Starts the tap; ends what still runs."""
+    with contextlib.ExitStack() as stack:
+
+        def run(environment: dict[str, str] | None = None, **settings: object) -> subprocess.Popen[bytes]:
+            process = subprocess.Popen(
+                tap.command(**settings),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, **(environment or {})},
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield run
+
+
+def lines_of(out: bytes) -> list[Message]:
+    """The whole lines of an output."""
+    return [json.loads(line) for line in out.split(b"\n")[:-1]]
+
+
+def test_twelve_kills_lose_no_row(sandbox: Sandbox, start: Start, documented: Message) -> None:
+    """Kill the tap at twelve moments, each time going on from its last whole state line."""
+    exports = [sandbox.add("users", csv_file("users", 4000, seed=n)) for n in range(4)]
+    exports += [sandbox.add("visits", csv_file("visits", 4000, seed=n)) for n in range(4)]
+    loaded: set[tuple[str, int]] = set()
+    finished: list[str] = []
+    state: Message = {}
+    kills = 0
+    while True:
+        process = start(snapshots="all", _catalog=documented, _state=state)
+        assert process.stdout
+        assert process.stderr
+        out = b""
+        # Each time a little further: the pipe is read slowly, so the tap is in the middle of a file.
+        while kills < KILLS and len(out) < 900_000 * (kills % 4 + 1) and (block := process.stdout.read1(100_000)):
+            out += block
+        if kills < KILLS:
+            process.kill()
+            kills += 1
+        out += process.stdout.read()
+        process.stderr.read()
+        code = process.wait()
+        for message in lines_of(out):
+            if message["type"] == "STATE":
+                state = message["value"]
+            elif message["type"] == "RECORD" and message["stream"] != "exports":
+                loaded.add((message["record"]["_sdc_export_id"], message["record"]["_sdc_row_number"]))
+        for stream in ("users", "visits"):
+            for export_id in state.get("bookmarks", {}).get(stream, {}).get("export_ids", []):
+                assert {(export_id, n) for n in range(1, 4001)} <= loaded
+                finished.append(export_id)
+        if code == 0:
+            break
+    assert kills == KILLS
+    assert loaded == {(export.id, n) for export in exports for n in range(1, 4001)}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("moment", ["writing", "waiting", "downloading"])
+def test_a_signal_ends_cleanly(
+    sandbox: Sandbox, start: Start, documented: Message, number: signal.Signals, moment: str
+) -> None:
+    first = sandbox.add("users", csv_file("users", 10), completed_at="2026-01-01T00:00:00.000Z")
+    settings: Message = {"_catalog": documented, "snapshots": "all"}
+    if moment == "waiting":
+        sandbox.make = lambda model: Export(model, b"", looks=10**6)
+        settings["request_exports"] = True
+    else:
+        big = sandbox.add("users", csv_file("users", 20_000))
+        if moment == "downloading":
+            sandbox.faults = [Fault("file", after=5000, then="stall", only=big.id)]
+    process = start(**settings)
+    assert process.stdout
+    assert process.stderr
+    out = b""
+    awaited = {
+        "waiting": b'"requested_export_id"',
+        "writing": b'"_sdc_row_number":999}',
+        "downloading": first.id.encode() + b'"],',
+    }
+    while awaited[moment] not in out:
+        out += process.stdout.read1(1 << 16)
+    time.sleep(0.2)  # let it come into the middle of what it does next
+    process.send_signal(number)
+    out += process.stdout.read()
+    log = process.stderr.read().decode()
+    assert process.wait() == 128 + number
+    assert out.endswith(b"\n")
+    assert "Traceback" not in log
+    assert "ERROR" not in log
+    assert f"Ended by {number.name}" in log
+    state = [m["value"] for m in lines_of(out) if m["type"] == "STATE"][-1]["bookmarks"]
+    if moment == "waiting":
+        assert {state[s]["requested_export_id"] for s in ("users", "visits")} <= set(sandbox.exports)
+    else:
+        assert state["users"]["export_ids"] == [first.id]
+
+
+def test_a_broken_pipe_ends_quietly(sandbox: Sandbox, start: Start, documented: Message) -> None:
+    sandbox.add("users", csv_file("users", 20_000))
+    process = start(_catalog=documented)
+    assert process.stdout
+    assert process.stderr
+    process.stdout.read(1000)
+    process.stdout.close()
+    log = process.stderr.read().decode()
+    assert process.wait() == 1
+    assert "Traceback" not in log
+    assert "ERROR" not in log
+
+
+def test_a_slow_target_keeps_no_connection_open(sandbox: Sandbox, start: Start, documented: Message) -> None:
+    """The file is fetched whole before the first row, whoever reads the rows."""
+    export = sandbox.add("users", csv_file("users", 20_000))
+    process = start(_catalog=documented)
+    assert process.stdout
+    out = b""
+    while b'"RECORD"' not in out:
+        out += process.stdout.read1(1 << 12)
+    answered = [seen for seen in sandbox.seen if seen.kind == "file"]
+    assert len(answered) == 1
+    sandbox.exports.pop(export.id)  # whatever comes now, comes from the spool
+    out += process.stdout.read()
+    assert process.stderr
+    process.stderr.read()
+    assert process.wait() == 0
+    assert out.count(b'"RECORD"') == 20_001
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")  # noqa: PTH110
+def test_the_temporary_file_has_no_name(sandbox: Sandbox, start: Start, documented: Message, tmp_path: Path) -> None:
+    sandbox.add("users", csv_file("users", 20_000))
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    process = start({"TMPDIR": str(folder)}, _catalog=documented)
+    assert process.stdout
+    process.stdout.read(100_000)
+    assert list(folder.iterdir()) == []
+    process.stdout.read()
+    assert process.wait() == 0
