@@ -192,7 +192,7 @@ class DynamicStream(RESTStream[None]):
     def log(self, message: str, *args: Any, **kwargs: Any) -> None:
         # The SDK logs "An unhandled error occurred" for whatever passes its sync:
         # what is expected is told by its own line, once.
-        if not isinstance(sys.exc_info()[1], EXPECTED):
+        if kwargs.get("level") != logging.ERROR or not isinstance(sys.exc_info()[1], EXPECTED):
             super().log(message, *args, **kwargs)
 
     @override

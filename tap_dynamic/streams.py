@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pendulum
+from singer_sdk.exceptions import AbortedSyncFailedException, AbortedSyncPausedException
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.schema.source import SchemaDirectory, StreamSchema
@@ -29,7 +30,7 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context, Record
@@ -178,6 +179,8 @@ class ExportsStream(DynamicStream):
             self._to_read.remove(record["id"])
             try:
                 self.rows_of[record["model"]].sync_export(record)
+            except (AbortedSyncFailedException, AbortedSyncPausedException):
+                return ()  # the few rows of a test are there
             except TapError as error:
                 if self.is_test:
                     raise
@@ -283,6 +286,7 @@ class RowStream(DynamicStream):
         self._catalog_schema: dict[str, Any] | None = None
         self._file: CsvFile | None = None
         self._columns: list[Column] = []
+        self._names: list[str] = []
         self._loads: dict[str, float] = {"exports": 0, "rows": 0, "seconds": 0.0}
         self._notes: dict[str, None] = {}
         if newest:
@@ -633,9 +637,12 @@ class RowStream(DynamicStream):
         Yields:
             A number of rows, and as many lines of JSON, each a record.
         """
-        fields = [(f"f{i}", Any) for i in range(len(self._names))]
         rename = {f"f{i}": name for i, name in enumerate(self._names)}
-        record = msgspec.defstruct("Record", fields, rename=rename, gc=False)
+        record: Callable[..., Any]
+        try:  # half the cost of a dict
+            record = msgspec.defstruct("Record", [(field, Any) for field in rename], rename=rename, gc=False)
+        except ValueError:  # a name with a quote or the like
+            record = lambda *row: dict(zip(self._names, row))  # noqa: E731
         encode = msgspec.json.Encoder(decimal_format="number").encode_lines
         for count, values in self._chunks():
             yield count, encode([record(*row) for row in zip(*values)])
@@ -667,7 +674,7 @@ class RowStream(DynamicStream):
             self.name,
             loads["exports"],
             f"{loads['rows']:,}",
-            len(self._names) if self._file else 0,
+            len(self._names),
             loads["seconds"],
             notes,
         )
