@@ -188,6 +188,18 @@ def column_names(header: Sequence[str], reserved: Sequence[str]) -> list[str]:
     return names
 
 
+def is_page(data: bytes) -> bool:
+    """Tell an error page from a CSV file.
+
+    Args:
+        data: The file's first bytes, unpacked.
+
+    Returns:
+        Whether it is HTML, XML or JSON.
+    """
+    return data.lstrip().startswith((b"<", b'{"'))
+
+
 def read_head(data: bytes) -> list[list[str]]:
     """Read the whole rows of the first `HEAD` bytes of a file.
 
@@ -195,7 +207,8 @@ def read_head(data: bytes) -> list[list[str]]:
         data: The bytes, gzip or not.
 
     Returns:
-        The header and the rows as wide as it, up to the first that is malformed.
+        The header and the rows as wide as it, up to the first that is malformed;
+        nothing if the file is no CSV.
     """
     if data[:2] == b"\x1f\x8b":
         unzip = zlib.decompressobj(31)
@@ -203,6 +216,8 @@ def read_head(data: bytes) -> list[list[str]]:
             data = unzip.decompress(data, HEAD)
         except zlib.error:
             return []
+    if is_page(data):
+        return []
     whole = len(data) < HEAD
     text = data.replace(b"\0", b"").decode("utf-8-sig", "ignore")
     rows: list[list[str]] = []
@@ -295,7 +310,7 @@ class CsvFile:
         self._bytes = _Bytes(file)
         text = io.TextIOWrapper(io.BufferedReader(self._bytes, HEAD), "utf-8-sig", errors="surrogateescape", newline="")
         self._reader = csv.reader(text, strict=True)
-        if start.lstrip().startswith((b"<", b'{"')):
+        if is_page(start):
             msg = f"{what}, the header: the file is a page (HTML, XML or JSON), no CSV. Ask for a new export."
             raise TapError(msg)
         rows, error = self._next_rows(1, 0)
@@ -341,11 +356,12 @@ class CsvFile:
         """
         return TapError(f"{self.what}, {f'row {number}' if number else 'the header'}: {problem}.")
 
-    def chunks(self, columns: Sequence[Column]) -> Iterator[tuple[range, list[Sequence[Any]]]]:
+    def chunks(self, columns: Sequence[Column], size: int = CHUNK) -> Iterator[tuple[range, list[Sequence[Any]]]]:
         """Read the rows.
 
         Args:
             columns: What to read of them.
+            size: Number of rows at once.
 
         Yields:
             The numbers of some rows, and the values of each column in them.
@@ -357,7 +373,7 @@ class CsvFile:
         width, self._nuls_before = len(self.header), _Json.nuls
         number, error = 1, None
         while not error:
-            rows, error = self._next_rows(CHUNK, number)
+            rows, error = self._next_rows(size, number)
             if set(map(len, rows)) - {width}:
                 index = next(i for i, row in enumerate(rows) if len(row) != width)
                 problem = f"{len(rows[index])} fields, where the header has {width}"

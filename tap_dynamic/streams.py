@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import gzip
 import logging
 import os
 import sys
 import time
 from datetime import datetime, timezone
-from itertools import repeat
+from itertools import count, repeat
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import msgspec
 import pendulum
@@ -22,7 +25,7 @@ from singer_sdk.schema.source import SchemaDirectory, StreamSchema
 from tap_dynamic import schemas
 from tap_dynamic.client import DynamicStream, Export, TapError, first_line
 from tap_dynamic.download import FileHost
-from tap_dynamic.rows import HEAD, Column, CsvFile, column_names, read_head, reads_as, type_of
+from tap_dynamic.rows import CHUNK, HEAD, Column, CsvFile, column_names, read_head, reads_as, type_of
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -33,7 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from singer_sdk import Tap
+    from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
     from singer_sdk.helpers.types import Context, Record
+    from singer_sdk.metrics import Counter
     from singer_sdk.singerlib import Catalog, MetadataMapping
 
 SCHEMAS = SchemaDirectory(schemas)
@@ -295,19 +300,16 @@ class RowStream(DynamicStream):
     def _discover(self, export: Export) -> None:
         try:
             rows = read_head(self.host.head(self.get_download_url(export["id"]), HEAD))
+            problem = "" if rows else "its file has no header"
         except TapError as error:
-            self.log(
-                "The columns of %s are the documented ones: export %s: %s",
-                self.name,
-                export["id"],
-                error,
-                level=logging.WARNING,
-            )
+            rows, problem = [], str(error)
+        if problem:
+            text = "The columns of %s are the documented ones: export %s: %s"
+            self.log(text, self.name, export["id"], problem, level=logging.WARNING)
             return
-        if rows:
-            types = self._types(column_names(rows[0], LINEAGE), rows[1:])
-            self._schema = {"type": "object", "properties": {**types, **self._lineage()}}
-            self.primary_keys = ROW_KEY if self._contradiction(("id",), list(types), rows[1:]) else ("id",)
+        types = self._types(column_names(rows[0], LINEAGE), rows[1:])
+        self._schema = {"type": "object", "properties": {**types, **self._lineage()}}
+        self.primary_keys = ROW_KEY if self._contradiction(("id",), list(types), rows[1:]) else ("id",)
 
     def _lineage(self) -> dict[str, Any]:
         return {name: self.documented[name] for name in LINEAGE}
@@ -512,8 +514,11 @@ class RowStream(DynamicStream):
         self.primary_keys = key
         return key
 
-    def _chunks(self) -> Iterator[tuple[int, list[Sequence[Any]]]]:
-        """Read the open file; then move the bookmark, as all its rows are written.
+    def _chunks(self, size: int = CHUNK) -> Iterator[tuple[int, list[Sequence[Any]]]]:
+        """Read the open file.
+
+        Args:
+            size: Number of rows at once.
 
         Yields:
             A number of rows, and as many values for each of `_names`.
@@ -527,7 +532,7 @@ class RowStream(DynamicStream):
         told = began = time.monotonic()
         with self._spool:
             size = os.fstat(self._spool.fileno()).st_size
-            for numbers, values in self._file.chunks(self._columns):
+            for numbers, values in self._file.chunks(self._columns, size):
                 if key and "_sdc_row_number" not in self._names_of_key:
                     keys = list(zip(*(values[i] for i in key)))
                     repeated += sum(map(tuple.__eq__, keys, [previous or (), *keys]))
@@ -537,6 +542,7 @@ class RowStream(DynamicStream):
                     "_sdc_exported_at": repeat(self._exported_at, len(numbers)),
                     "_sdc_row_number": numbers,
                 }
+                self._loads["rows"] += len(numbers)
                 yield len(numbers), [*values, *(lineage[n] for n in self._names[len(values) :])]  # type: ignore[list-item]
                 rows += len(numbers)
                 now = time.monotonic()
@@ -558,14 +564,13 @@ class RowStream(DynamicStream):
             )
         if self._file.nuls:
             self._warn(f"{self._file.nuls:,} NUL characters were dropped", [])
-        self._finish(rows)
 
     @property
     def _names_of_key(self) -> set[str]:
         return set(self.primary_keys)
 
-    def _finish(self, rows: int) -> None:
-        """Write what may follow an export's last row: its ACTIVATE_VERSION and the bookmark."""
+    def _finish(self) -> None:
+        """Write what follows an export's last row: its ACTIVATE_VERSION, and the STATE with the bookmark."""
         state, now, before = (
             self.stream_state,
             moment(self._exported_at),
@@ -588,7 +593,6 @@ class RowStream(DynamicStream):
             )
         self._tap.state_writer.write_state(self.tap_state)
         self._loads["exports"] += 1
-        self._loads["rows"] += rows
         self._loads["seconds"] += time.monotonic() - self._began
 
     @override
@@ -596,6 +600,47 @@ class RowStream(DynamicStream):
         for _, values in self._chunks():
             for row in zip(*values):
                 yield dict(zip(self._names, row))
+        if not self.config.get("batch_config"):
+            self._finish()
+
+    @override
+    def get_batches(
+        self, batch_config: BatchConfig, context: Context | None = None
+    ) -> Iterator[tuple[BaseBatchFileEncoding, list[str]]]:
+        if self._is_plain() and batch_config.encoding.format == "jsonl":
+            yield from self._bulk_batches(batch_config, context)
+        else:
+            yield from super().get_batches(batch_config, context)
+        self._finish()
+
+    def _bulk_batches(
+        self, batch_config: BatchConfig, context: Context | None
+    ) -> Iterator[tuple[BaseBatchFileEncoding, list[str]]]:
+        """Write files as the SDK's batcher does, of at most `batch_size` rows."""
+        storage, size = batch_config.storage, batch_config.batch_size
+        name = f"{storage.prefix or ''}{self.tap_name}--{self.name}-{uuid4()}"
+        with self._metered(context) as counter:
+            chunks = self._encoded_records(min(CHUNK, size))
+            chunk = next(chunks, None)
+            for number in count(1):
+                if not chunk:
+                    return
+                rows, file = 0, f"{name}-{number}.json.gz"
+                with storage.open(file, "wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=1) as packed:
+                    while chunk and rows + chunk[0] <= size:
+                        packed.write(chunk[1])
+                        rows += chunk[0]
+                        chunk = next(chunks, None)
+                counter.increment(rows)
+                yield batch_config.encoding, [storage.get_url(file)]
+
+    @contextlib.contextmanager
+    def _metered(self, context: Context | None) -> Iterator[Counter]:
+        """Count and time rows as the SDK does."""
+        with self.get_record_counter() as counter, self.get_sync_timer() as timer:
+            counter.with_context(context)
+            timer.with_context(context)
+            yield counter
 
     @override
     def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:
@@ -613,12 +658,11 @@ class RowStream(DynamicStream):
         if not write_messages or not self._is_plain():
             yield from super()._sync_records(context, write_messages=write_messages)
             return
-        with self.get_record_counter() as counter, self.get_sync_timer() as timer:
-            counter.with_context(context)
-            timer.with_context(context)
-            for count, lines in self._encoded_messages():
+        with self._metered(context) as counter:
+            for rows, lines in self._encoded_messages():
                 self._tap.message_writer.write_lines(lines)  # type: ignore[attr-defined]
-                counter.increment(count)
+                counter.increment(rows)
+        self._finish()
 
     def _is_plain(self) -> bool:
         """Whether records pass as they are: no stream map, flattening, limit or deselected part."""
@@ -631,8 +675,11 @@ class RowStream(DynamicStream):
             and not any(len(path) > 2 and not chosen for path, chosen in self.mask.items())  # noqa: PLR2004 (nested)
         )
 
-    def _encoded_records(self) -> Iterator[tuple[int, bytes]]:
+    def _encoded_records(self, size: int = CHUNK) -> Iterator[tuple[int, bytes]]:
         """Encode the open file.
+
+        Args:
+            size: Number of rows at once.
 
         Yields:
             A number of rows, and as many lines of JSON, each a record.
@@ -644,17 +691,17 @@ class RowStream(DynamicStream):
         except ValueError:  # a name with a quote or the like
             record = lambda *row: dict(zip(self._names, row))  # noqa: E731
         encode = msgspec.json.Encoder(decimal_format="number").encode_lines
-        for count, values in self._chunks():
-            yield count, encode([record(*row) for row in zip(*values)])
+        for rows, values in self._chunks(size):
+            yield rows, encode([record(*row) for row in zip(*values)])
 
     def _encoded_messages(self) -> Iterator[tuple[int, bytes]]:
         start = b'{"type":"RECORD","stream":%b,"record":' % msgspec.json.encode(self.name)
         version = b"" if self._stream_version is None else b',"version":%d' % self._stream_version
-        for count, lines in self._encoded_records():
+        for rows, lines in self._encoded_records():
             extracted = msgspec.json.encode(datetime.now(timezone.utc))
             end = version + b',"time_extracted":' + extracted + b"}\n"
             # JSON escapes line breaks: each one here ends a record.
-            yield count, start + lines.replace(b"\n", end + start)[: -len(start)]
+            yield rows, start + lines.replace(b"\n", end + start)[: -len(start)]
 
     def _warn(self, text: str, names: list[str]) -> None:
         self._note(text, names, level=logging.WARNING)

@@ -1,0 +1,103 @@
+"""What the tap sends and what the sandbox answers keep to sandbox/openapi.yaml."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+import requests
+import yaml
+from jsonschema import Draft202012Validator, FormatChecker
+from openapi_spec_validator import validate as validate_document
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
+
+from sandbox.data import csv_file
+from sandbox.server import ENVIRONMENT, TOKEN, Export, Fault
+from tests.conftest import ROOT
+
+if TYPE_CHECKING:
+    from sandbox.server import Sandbox, Seen
+    from tests.conftest import Tap
+
+TEXT = (ROOT / "sandbox" / "openapi.yaml").read_text()
+DOCUMENT: dict[str, Any] = yaml.safe_load(
+    TEXT.replace('"#/', '"urn:openapi#/')
+)  # so that parts of it can be used alone
+REGISTRY: Any = Registry().with_resource("urn:openapi", DRAFT202012.create_resource(DOCUMENT))
+
+
+def fits(schema: dict[str, Any], value: Any) -> None:
+    Draft202012Validator(schema, registry=REGISTRY, format_checker=FormatChecker()).validate(value)
+
+
+def resolve(node: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in node:
+        name = node["$ref"].removeprefix("urn:openapi#/").split("/")
+        node = DOCUMENT
+        for part in name:
+            node = node[part]
+    return node
+
+
+def check(seen: Seen) -> str:
+    """Hold a request and its answer to the document; tell the operation."""
+    parts = urlsplit(seen.path)
+    for template, path_item in DOCUMENT["paths"].items():
+        pattern = "/api/v0" + re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", template)
+        if found := re.fullmatch(pattern, parts.path):
+            break
+    else:
+        pytest.fail(f"{parts.path} is not documented")
+    operation = path_item[seen.method.lower()]
+    for parameter in map(resolve, path_item["parameters"]):
+        fits(parameter["schema"], found[parameter["name"]])
+    query = {p["name"]: p["schema"] for p in map(resolve, operation.get("parameters", []))}
+    for name, value in parse_qsl(parts.query):
+        fits(query[name], value)
+    if seen.status < 400:
+        assert seen.headers["Authorization"] == f"Bearer {TOKEN}"
+    if "requestBody" in operation and seen.status < 400:
+        fits(operation["requestBody"]["content"]["application/json"]["schema"], json.loads(seen.body))
+    else:
+        assert not seen.body or seen.method == "POST"
+    response = resolve(operation["responses"][str(seen.status)])
+    if content := response.get("content"):
+        fits(content["application/json"]["schema"], json.loads(seen.answer))
+    return f"{operation['operationId']} {seen.status}"
+
+
+def test_the_document_is_valid() -> None:
+    validate_document(yaml.safe_load(TEXT))
+
+
+def test_both_sides_keep_to_it(sandbox: Sandbox, tap: Tap) -> None:
+    sandbox.add("users", status="failed")
+    sandbox.add("users", csv_file("users", 3), has_url=False)
+    sandbox.add("visits", csv_file("visits", 3), status="pending", looks=99)
+    sandbox.make = lambda model: Export(model, csv_file(model, 3), looks=2, has_url=model == "users")
+    tap()
+    sandbox.faults = [
+        Fault("list", status=429, headers={"Retry-After": "0"}),
+        Fault("create", status=500, body=b'{"error": "x"}'),
+    ]
+    tap(request_exports=True)
+    tap(export_ids=["99999999-9999-4999-8999-999999999999"])
+    tap(environment_id="99999999-9999-4999-8999-999999999999")
+    url = f"{sandbox.api_url}/environments/{ENVIRONMENT}/exports"
+    requests.post(url, json={"model": "wallets"}, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=5)
+    requests.get(
+        f"{url}/99999999-9999-4999-8999-999999999999/download", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=5
+    )
+    requests.get(url, timeout=5)
+    sandbox.create_allowed = False
+    tap(request_exports=True)
+    checked = {check(seen) for seen in sandbox.seen if seen.kind != "file"}
+    assert checked == {
+        "listExports 200", "listExports 401", "listExports 403", "listExports 429",
+        "createExport 201", "createExport 403", "createExport 422", "createExport 500",
+        "getExport 200", "getExport 404", "downloadExport 302", "downloadExport 404",
+    }  # fmt: skip

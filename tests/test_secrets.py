@@ -1,0 +1,92 @@
+"""What never leaves: the token, the signature of a URL, the content of a cell."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandbox.data import to_csv
+from sandbox.server import TOKEN, Fault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sandbox.server import Sandbox
+    from tests.conftest import Tap
+
+CELL = "private-cell@example.com"
+GOOD = to_csv([["id", "email"], ["1", CELL]])
+SIGNED = "https://files.example.com/x?X-Amz-Signature=abc"
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO"])
+@pytest.mark.parametrize(
+    "trouble", ["none", "cut", "refused", "broken", "type", "key", "page", "redirect", "failed", "named", "api"]
+)
+def test_nothing_secret_is_logged(sandbox: Sandbox, tap: Tap, level: str, trouble: str) -> None:
+    data = {
+        "broken": GOOD + f'2,"{CELL}'.encode(),
+        "type": to_csv(
+            [["id", "createdAt"], ["1", "2026-01-01T00:00:00Z"], ["2", ""], *[["3", ""]] * 9000, ["4", CELL]]
+        ),
+        "key": to_csv([["id", "email"], [CELL, CELL], [CELL, CELL]]),
+        "page": f"<html>{CELL} {SIGNED}".encode(),
+    }.get(trouble, GOOD)
+    export = sandbox.add("users", data)
+    if trouble == "failed":
+        sandbox.add("users", status="failed", error=f"Error: dyn_another https://x.y/?Sig=1\n{CELL}")
+    sandbox.faults = {
+        "cut": [Fault("file"), Fault("file", after=10, then="reset")],
+        "refused": [Fault("file", times=99, status=403, body=CELL.encode())],
+        "redirect": [Fault("file", times=99, status=302, headers={"Location": f"ftp{SIGNED[5:]}"})],
+        "api": [Fault("list", times=99, status=418, body=json.dumps({"error": f"{TOKEN} {SIGNED}"}).encode())],
+    }.get(trouble, [])
+    settings = {"export_ids": [export.id]} if trouble == "named" else {}
+    run = tap(environment={"TAP_DYNAMIC_LOGLEVEL": level}, **settings)  # it looks for token, signature and traceback
+    assert CELL not in run.log
+    assert "Signature" not in run.log
+    assert not any(word in run.log for word in (TOKEN[:12], "dyn_another", "Sig=1"))
+    for message in run.messages:
+        if message["type"] != "RECORD":
+            assert not any(word in json.dumps(message) for word in (CELL, TOKEN, "Signature"))
+
+
+def test_the_file_host_never_sees_the_token_nor_netrc(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
+    sandbox.add("users", GOOD)
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password something\n")
+    sandbox.faults = [
+        Fault("file", status=302, headers={"Location": sandbox.sign(next(iter(sandbox.exports.values())))})
+    ]
+    run = tap(environment={"NETRC": str(netrc)})
+    assert run.code == 0
+    files = [seen for seen in sandbox.seen if seen.kind == "file"]
+    assert files
+    for seen in files:
+        assert not {"authorization", "cookie"} & {name.lower() for name in seen.headers}
+        assert TOKEN not in str(seen.headers)
+    assert {seen.headers["Authorization"] for seen in sandbox.seen if seen.kind != "file"} == {f"Bearer {TOKEN}"}
+
+
+def test_http_is_refused_where_the_api_is_https(sandbox: Sandbox, tap: Tap) -> None:
+    """Proven on the file host alone: an https API would need a certificate."""
+    from tap_dynamic.client import LOGGER, TapError
+    from tap_dynamic.download import FileHost
+
+    host = FileHost("agent", (1, 1), ("https",), LOGGER)
+    export = sandbox.add("users", GOOD)
+    with pytest.raises(TapError, match="its URL is none of https"):
+        host.fetch(lambda: sandbox.sign(export), "Export x")
+    assert not sandbox.count("file")
+    assert tap().code == 0
+
+
+def test_proxies_and_certificates_of_the_environment_are_honoured(sandbox: Sandbox, tap: Tap) -> None:
+    sandbox.add("users", GOOD)
+    proxy = sandbox.store_url  # it knows no proxy requests: they end as an error of the right place
+    run = tap(environment={"http_proxy": proxy, "no_proxy": ""})
+    assert run.code == 1
+    assert sandbox.seen
+    assert all(seen.path.startswith("http://127.0.0.1") for seen in sandbox.seen)
