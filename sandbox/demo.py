@@ -48,7 +48,7 @@ def main() -> None:
             "target-duckdb",
             **settings,
         )
-    file = ROOT / "output" / ("sandbox.duckdb" if environment == "sandbox" else "dynamic.duckdb")
+    file = ROOT / "output" / ("sandbox.duckdb" if environment == "sandbox" else "warehouse.duckdb")
     run(ROOT / ".meltano" / "loaders" / "target-duckdb" / "venv" / commands.name / "python", "-c", SHOW, file)
 
 

@@ -1,0 +1,372 @@
+"""Meltano itself and real targets, as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from sandbox.data import csv_file, to_csv
+from sandbox.server import TOKEN, Sandbox
+from tests.conftest import ROOT, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.xdist_group("meltano")
+
+MELTANO = next((p for p in (ROOT / ".venv" / "meltano").glob("*/meltano")), None) or shutil.which("meltano")
+SERVER = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
+USERS, VISITS = csv_file("users", 500), csv_file("visits", 900)
+QUERY = """
+import duckdb, json, sys
+for row in duckdb.connect(sys.argv[1], read_only=True).execute(sys.argv[2]).fetchall():
+    print(json.dumps(row, default=str))
+"""
+
+
+def loader(name: str, **fields: Any) -> dict[str, Any]:
+    settings = [{"name": key, "kind": kind} for key, kind in fields.pop("settings").items()]
+    return {"name": name, "namespace": name.replace("-", "_"), "executable": name, "settings": settings, **fields}
+
+
+@dataclass
+class Project:
+    """A Meltano project in a folder of its own, with the repository's meltano.yml."""
+
+    folder: Path
+
+    def __call__(self, *words: str, ok: bool = True, **variables: str) -> str:
+        """Run Meltano; its output."""
+        done = subprocess.run(
+            [str(MELTANO), *words],
+            cwd=self.folder,
+            env={**os.environ, **variables, "NO_COLOR": "1"},
+            capture_output=True,
+            text=True,
+            timeout=170,
+            check=False,
+        )
+        log = done.stdout + done.stderr
+        assert (done.returncode == 0) is ok, log[-3000:]
+        assert TOKEN not in log
+        assert "X-Amz-Signature" not in log
+        return log
+
+    def duckdb(self, query: str) -> list[list[Any]]:
+        """Ask the loaded DuckDB file."""
+        python = self.folder / ".meltano" / "loaders" / "target-duckdb" / "venv" / "bin" / "python"
+        file = self.folder / "output" / "warehouse.duckdb"
+        done = subprocess.run([python, "-c", QUERY, file, query], capture_output=True, check=False, text=True)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def override(self, **extras: Any) -> None:
+        """Set extras of the extractor in meltano.yml, as its user does."""
+        file = self.folder / "meltano.yml"
+        content = yaml.safe_load(file.read_text())
+        content["plugins"]["extractors"][0].update(extras)
+        file.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project, its plugins installed once."""
+    if not MELTANO:
+        pytest.skip("Meltano is not installed: run python3 -m tests")
+    folder = tmp_path_factory.mktemp("project")
+    content = yaml.safe_load((ROOT / "meltano.yml").read_text())
+    content["plugins"]["extractors"][0]["pip_url"] = f"-e {ROOT}"
+    content["plugins"]["loaders"] += [
+        loader(
+            "target-postgres",
+            pip_url="meltanolabs-target-postgres~=0.8",
+            dialect="postgres",
+            settings={
+                **dict.fromkeys(("host", "user", "password", "database", "default_target_schema"), "string"),
+                "port": "integer",
+                "hard_delete": "boolean",
+            },
+        ),
+        loader("target-csv", pip_url="meltanolabs-target-csv~=0.5", settings={"output_path": "string"}),
+    ]
+    (folder / "meltano.yml").write_text(yaml.safe_dump(content, sort_keys=False))
+    Project(folder)("install")
+    return folder
+
+
+@pytest.fixture
+def project(installed: Path) -> Iterator[Project]:
+    """The installed project, without state and output of other tests."""
+    saved = (installed / "meltano.yml").read_text()
+    shutil.rmtree(installed / "output", ignore_errors=True)
+    (installed / "output").mkdir()
+    for left in (installed / ".meltano").glob("meltano.db*"):
+        left.unlink()
+    yield Project(installed)
+    (installed / "meltano.yml").write_text(saved)
+
+
+def test_nightly_runs_into_duckdb(project: Project, sandbox: Sandbox) -> None:
+    sandbox.add("users", status="failed")
+    sandbox.add("users", USERS)
+    sandbox.add("visits", VISITS)
+    run = ("run", "tap-dynamic", "target-duckdb")
+    project(*run, **sandbox.variables)
+    columns = list(table(USERS)[0])
+    names = ", ".join(f'cast("{name}" as varchar)' for name in ("id", "email", "username", "loyalty points"))
+    loaded = project.duckdb(f"select {names} from dynamic.users order by _sdc_row_number")
+    expected = [[row[n] for n in ("id", "email", "username", "loyalty points")] for row in table(USERS)]
+    assert loaded == expected
+    kinds = dict(
+        project.duckdb("select column_name, data_type from information_schema.columns where table_name='users'")
+    )
+    assert {name.lower() for name in columns} <= set(kinds)
+    assert (kinds["createdat"], kinds["newuser"], kinds["metadata"]) == ("TIMESTAMP", "BOOLEAN", "JSON")
+    metadata = project.duckdb("select metadata from dynamic.users order by _sdc_row_number")
+    assert [m and json.loads(m[0] or "null") for m in metadata] == [
+        json.loads(row["metadata"] or "null") for row in table(USERS)
+    ]
+    assert project.duckdb("select count(*) from dynamic.visits") == [[900]]
+    assert project.duckdb("select count(*) from dynamic.exports") == [[3]]
+
+    # The next night, nothing new: only metadata is read.
+    files = sandbox.count("file")
+    project(*run, **sandbox.variables)
+    heads = [seen for seen in sandbox.seen if seen.kind == "file"][files:]
+    assert all(seen.headers.get("Range", "").startswith("bytes=0-") for seen in heads)
+    assert project.duckdb("select count(*) from dynamic.users") == [[500]]
+
+    # A newer export, then everything again.
+    sandbox.add("users", csv_file("users", 600))
+    project(*run, **sandbox.variables)
+    assert project.duckdb("select count(*), max(_sdc_row_number) from dynamic.users") == [[600, 600]]
+    project("run", "--full-refresh", *run[1:], **sandbox.variables)
+    assert project.duckdb("select count(*) from dynamic.users") == [[600]]
+
+
+def test_elt_discovery_selection_and_test(project: Project, sandbox: Sandbox) -> None:
+    sandbox.add("users", USERS)
+    sandbox.add("visits", VISITS)
+    project("elt", "tap-dynamic", "target-jsonl", **sandbox.variables)
+    lines = {p.stem: p.read_text().splitlines() for p in (project.folder / "output").glob("*.jsonl")}
+    assert {name: len(of) for name, of in lines.items()} == {"exports": 2, "users": 500, "visits": 900}
+    assert not any("downloadUrl" in line for line in lines["exports"])
+    catalog = project("invoke", "tap-dynamic", "--discover", **sandbox.variables)
+    assert '"tap_stream_id":"visits"' in catalog
+    listed = project("select", "tap-dynamic", "--list", "--all", **sandbox.variables)
+    assert any("excluded" in line and "downloadUrl" in line for line in listed.splitlines())
+    assert any("selected" in line and "users.loyalty points" in line for line in listed.splitlines())
+    project("config", "test", "tap-dynamic", **sandbox.variables)
+    assert sandbox.count("create") == 0
+    wrong = {**sandbox.variables, "TAP_DYNAMIC_API_TOKEN": "dyn_wrong"}
+    log = project("run", "tap-dynamic", "target-jsonl", ok=False, **wrong)
+    assert "Dynamic refused the API token (401)" in log
+
+
+def test_the_example_of_the_readme(project: Project, sandbox: Sandbox) -> None:
+    """Two custom fields, one of them typed by the user; and a key of the user's."""
+    sandbox.add(
+        "users", to_csv([["id", "wallet", "favorite color", "points"], ["1", "a", "red", "007"], ["1", "b", "", ""]])
+    )
+    project.override(
+        schema={"users": {"points": {"type": ["integer", "null"]}}},
+        metadata={"users": {"table-key-properties": ["id", "wallet"]}},
+    )
+    project("run", "tap-dynamic", "target-duckdb", **sandbox.variables)
+    assert project.duckdb('select id, wallet, "favorite color", points from dynamic.users order by wallet') == [
+        ["1", "a", "red", 7],
+        ["1", "b", None, None],
+    ]
+
+
+def test_a_week_of_drift_into_duckdb(project: Project, sandbox: Sandbox) -> None:
+    """No export, the first one, a new custom field, a column gone, a field of other content."""
+    run = ("run", "tap-dynamic", "target-duckdb")
+    project(*run, **sandbox.variables)
+    assert project.duckdb("select table_name from information_schema.tables order by 1") in ([["exports"]], [])
+    query = "select id, {} from dynamic.users order by id"
+    sandbox.add("users", to_csv([["id", "alias", "newUser"], ["1", "a", "true"]]))
+    project(*run, **sandbox.variables)
+    assert project.duckdb(query.format("alias, newuser")) == [["1", "a", True]]
+    sandbox.add(
+        "users", to_csv([["id", "alias", "newUser", "tier"], ["1", "a", "true", "x"], ["2", "b", "false", "y"]])
+    )
+    project(*run, **sandbox.variables)
+    assert project.duckdb(query.format("alias, newuser, tier")) == [["1", "a", True, "x"], ["2", "b", False, "y"]]
+    sandbox.add("users", to_csv([["tier", "id", "newUser"], ["z", "1", "false"]]))
+    project(*run, **sandbox.variables)
+    assert project.duckdb(query.format("newuser, tier")) == [["1", False, "z"], ["2", False, "y"]]
+    sandbox.add("users", to_csv([["id", "newUser"], ["3", "perhaps"]]))
+    project(*run, **sandbox.variables)
+    assert [row[0] for row in project.duckdb(query.format("id"))] == ["1", "2", "3"]
+
+
+def test_into_csv(project: Project, sandbox: Sandbox) -> None:
+    sandbox.add("users", USERS)
+    project(
+        "run", "tap-dynamic", "target-csv", TARGET_CSV_OUTPUT_PATH=str(project.folder / "output"), **sandbox.variables
+    )
+    rows = table((project.folder / "output" / "users.csv").read_bytes())
+    assert [row["id"] for row in rows] == [row["id"] for row in table(USERS)]
+    assert [row["username"] for row in rows] == [row["username"] for row in table(USERS)]
+
+
+@dataclass
+class Postgres:
+    """A PostgreSQL server of this test's own."""
+
+    port: int
+
+    @property
+    def variables(self) -> dict[str, str]:
+        names = {"host": "127.0.0.1", "port": str(self.port), "user": "tap", "password": "none", "database": "postgres"}
+        return {f"TARGET_POSTGRES_{k.upper()}": v for k, v in names.items()} | {
+            "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": "dynamic"
+        }
+
+    def ask(self, query: str) -> list[list[str]]:
+        assert SERVER
+        command = [SERVER / "psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "tap", "-At", "-d", "postgres"]
+        out = subprocess.run([*command, "-c", query], capture_output=True, check=True, text=True).stdout
+        return [line.split("|") for line in out.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    if not SERVER or not (SERVER / "initdb").exists():
+        pytest.skip("no PostgreSQL server here: install the package postgresql")
+    # The server refuses to run as root.
+    become = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    folder = Path(tempfile.mkdtemp(prefix="tap-dynamic-"))
+    if become:
+        shutil.chown(folder, "postgres")
+        assert pwd.getpwnam("postgres")
+    data = folder / "data"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
+    initdb = [
+        SERVER / "initdb",
+        "-D",
+        data,
+        "-U",
+        "tap",
+        "--auth=trust",
+        "--no-sync",
+        "--encoding=UTF8",
+        "--locale=C.UTF-8",
+    ]
+    subprocess.run([*become, *map(str, initdb)], check=True, **quiet)  # type: ignore[call-overload]
+    options = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-k", str(folder)]
+    server = subprocess.Popen(  # type: ignore[call-overload]
+        [*become, str(SERVER / "postgres"), "-D", str(data), "-p", str(port), *options], **quiet
+    )
+    try:
+        ready = [SERVER / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
+        deadline = time.monotonic() + 30
+        while subprocess.run([*map(str, ready)], check=False, **quiet).returncode:  # type: ignore[call-overload]
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield Postgres(port)
+    finally:
+        subprocess.run(
+            [*become, str(SERVER / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop"], check=False, **quiet
+        )  # type: ignore[call-overload]
+        server.wait(timeout=20)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_into_postgresql_with_types(project: Project, sandbox: Sandbox, postgres: Postgres) -> None:
+    sandbox.add("users", USERS)
+    postgres.ask("drop schema if exists dynamic cascade")
+    project("run", "tap-dynamic", "target-postgres", **sandbox.variables, **postgres.variables)
+    assert postgres.ask("select count(*), count(distinct id) from dynamic.users") == [["500", "500"]]
+    kinds = dict(
+        postgres.ask("select column_name, data_type from information_schema.columns where table_name = 'users'")  # type: ignore[arg-type]
+    )
+    wanted = {
+        "createdAt": "timestamp without time zone",
+        "newUser": "boolean",
+        "metadata": "jsonb",
+        "lists": "jsonb",
+        "email": "text",
+        "_sdc_row_number": "bigint",
+    }
+    assert {name: kinds.get(name, "").replace("ARRAY", "jsonb") for name in wanted} == wanted
+    second = [row for row in table(USERS) if row["username"] and "\n" not in row["username"]][0]
+    assert postgres.ask(f"select email, \"createdAt\" from dynamic.users where id = '{second['id']}'") == [
+        [second["email"] or "", (second["createdAt"] or "").replace("T", " ").rstrip("Z").rstrip("0").rstrip(".")]
+    ]
+
+
+@pytest.mark.parametrize("hard_delete", ["true", "false"])
+def test_a_user_who_is_gone_is_gone_from_postgresql(
+    project: Project, sandbox: Sandbox, postgres: Postgres, hard_delete: str
+) -> None:
+    postgres.ask("drop schema if exists dynamic cascade")
+    settings = {
+        **sandbox.variables,
+        **postgres.variables,
+        "TARGET_POSTGRES_HARD_DELETE": hard_delete,
+        "TAP_DYNAMIC_EMIT_ACTIVATE_VERSION_MESSAGES": "true",
+    }
+    run = ("run", "tap-dynamic", "target-postgres")
+    sandbox.add("users", to_csv([["id", "email"], ["1", "a"], ["2", "b"], ["3", "c"]]))
+    project(*run, **settings)
+    sandbox.add("users", to_csv([["id", "email"], ["1", "a"], ["3", "changed"]]))
+    project(*run, **settings)
+    there = "" if hard_delete == "true" else "where _sdc_deleted_at is null"
+    query = f"select id, email from dynamic.users {there} order by id"
+    assert postgres.ask(query) == [["1", "a"], ["3", "changed"]]
+    # A broken export, and a night without a new one, take nobody away.
+    broken = sandbox.add("users", to_csv([["id", "email"], ["1"]]))
+    project(*run, ok=False, **settings)
+    assert postgres.ask(query) == [["1", "a"], ["3", "changed"]]
+    del sandbox.exports[broken.id]
+    project(*run, **settings)
+    assert postgres.ask(query) == [["1", "a"], ["3", "changed"]]
+
+
+def test_the_project_file_is_what_meltano_wants() -> None:
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.meltano", str(ROOT / "meltano.yml")]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_project_file_has_the_settings_and_capabilities_of_the_tap() -> None:
+    out = subprocess.run(
+        [sys.executable, "-m", "tap_dynamic", "--about", "--format=json"], capture_output=True, check=True
+    ).stdout
+    about = json.loads(out)
+    extractor = yaml.safe_load((ROOT / "meltano.yml").read_text())["plugins"]["extractors"][0]
+    assert extractor["capabilities"] == about["capabilities"]
+    settings = {setting["name"]: setting for setting in extractor["settings"]}
+    properties = about["settings"]["properties"]
+    assert list(settings) == list(properties)
+    for name, schema in list(properties.items())[:12]:
+        setting = settings[name]
+        assert setting["description"] == schema["description"]
+        assert setting["label"] == schema["title"]
+        assert setting.get("value") == schema.get("default")
+        assert setting.get("sensitive", False) == schema.get("secret", False)
+        kinds = {
+            "string": {"string", "options", "date_iso8601"},
+            "boolean": {"boolean"},
+            "array": {"array"},
+            "number": {"integer"},
+        }
+        assert setting["kind"] in kinds[schema["type"][0]]
