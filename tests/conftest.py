@@ -99,6 +99,11 @@ class Tap:
         return dict(json.loads(run.out))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest group, so that the workers end together."""
+    items.sort(key=lambda item: "test_meltano" not in item.nodeid)
+
+
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox() as running:
