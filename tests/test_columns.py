@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 DAY = "2026-01-02T03:04:05.000Z"
 
 
-def entry_of(catalog: Message, stream: str = "users") -> Message:
-    return next(dict(e) for e in catalog["streams"] if e["stream"] == stream)
+def entry_of(catalog: Message, stream: str = "users") -> Any:
+    return next(e for e in catalog["streams"] if e["stream"] == stream)
 
 
 def types(catalog: Message, stream: str = "users") -> dict[str, str]:
@@ -121,11 +122,12 @@ def test_named_exports_tell_the_columns_without_a_list_call(sandbox: Sandbox, ta
     assert sandbox.count("list") == 0
 
 
-def typed(catalog: Message, **schemas: Any) -> Message:
+def typed(documented: Message, **schemas: dict[str, str]) -> Message:
     """Set types as a user does with Meltano's `schema` extra."""
-    properties = next(e for e in catalog["streams"] if e["stream"] == "users")["schema"]["properties"]
-    for name, schema in schemas.items():
-        properties[name] = {"type": [schema.pop("type"), "null"], **schema}
+    catalog = copy.deepcopy(documented)
+    entry_of(catalog)["schema"]["properties"] |= {
+        name: {**schema, "type": [schema["type"], "null"]} for name, schema in schemas.items()
+    }
     return select(catalog, "users")
 
 
@@ -147,17 +149,18 @@ CONVERSIONS: list[tuple[dict[str, str], str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("schema", "cell", "value"), CONVERSIONS, ids=[f"{s} {c}" for s, c, _ in CONVERSIONS])
-def test_the_catalogs_type_is_what_a_cell_becomes(
-    sandbox: Sandbox, tap: Tap, schema: dict[str, str], cell: str, value: Any
-) -> None:
-    sandbox.add("users", to_csv([["id", "x"], ["1", cell]]))
-    run = tap(_catalog=typed(tap.discover(), x=dict(schema)))
+def test_the_catalogs_type_is_what_a_cell_becomes(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+    names = [f"x{n}" for n in range(len(CONVERSIONS))]
+    sandbox.add("users", to_csv([["id", *names], ["1", *(cell for _, cell, _ in CONVERSIONS)]]))
+    schemas = {name: schema for name, (schema, _, _) in zip(names, CONVERSIONS, strict=True)}
+    run = tap(_catalog=typed(documented, **schemas))
     assert run.code == 0, run.log
-    if value == "exact":
-        assert f'"x":{cell},' in run.out
-    else:
-        assert run.records("users")[0]["x"] == value
+    record = run.records("users")[0]
+    for name, (_, cell, value) in zip(names, CONVERSIONS, strict=True):
+        if value == "exact":
+            assert f'"{name}":{cell},' in run.out
+        else:
+            assert (name, record[name]) == (name, value)
 
 
 @pytest.mark.parametrize(
@@ -178,11 +181,11 @@ def test_the_catalogs_type_is_what_a_cell_becomes(
     ],
 )
 def test_a_cell_that_does_not_read_as_its_type_stops_the_run(
-    sandbox: Sandbox, tap: Tap, schema: dict[str, str], cell: str
+    sandbox: Sandbox, tap: Tap, documented: Message, schema: dict[str, str], cell: str
 ) -> None:
     export = sandbox.add("users", to_csv([["id", "x"], *[[str(n), ""] for n in range(1500)], ["last", cell]]))
     kind = schema.get("format") or schema["type"]
-    run = tap(_catalog=typed(tap.discover(), x=dict(schema)))
+    run = tap(_catalog=typed(documented, x=schema))
     assert run.code == 1
     assert run.errors == [
         f"Stream users, export {export.id}, row 1501: the cell of column 'x' does not read as {kind}. To load the"

@@ -21,11 +21,10 @@ GOOD = to_csv([["id", "email"], ["1", CELL]])
 SIGNED = "https://files.example.com/x?X-Amz-Signature=abc"
 
 
-@pytest.mark.parametrize("level", ["DEBUG", "INFO"])
 @pytest.mark.parametrize(
     "trouble", ["none", "cut", "refused", "broken", "type", "key", "page", "redirect", "failed", "named", "api"]
 )
-def test_nothing_secret_is_logged(sandbox: Sandbox, tap: Tap, level: str, trouble: str) -> None:
+def test_nothing_secret_is_logged(sandbox: Sandbox, tap: Tap, trouble: str) -> None:
     data = {
         "broken": GOOD + f'2,"{CELL}'.encode(),
         "type": to_csv(
@@ -44,7 +43,7 @@ def test_nothing_secret_is_logged(sandbox: Sandbox, tap: Tap, level: str, troubl
         "api": [Fault("list", times=99, status=418, body=json.dumps({"error": f"{TOKEN} {SIGNED}"}).encode())],
     }.get(trouble, [])
     settings = {"export_ids": [export.id]} if trouble == "named" else {}
-    run = tap(environment={"TAP_DYNAMIC_LOGLEVEL": level}, **settings)  # it looks for token, signature and traceback
+    run = tap(environment={"TAP_DYNAMIC_LOGLEVEL": "DEBUG"}, **settings)  # it looks for token, signature and traceback
     assert CELL not in run.log
     assert "Signature" not in run.log
     assert not any(word in run.log for word in (TOKEN[:12], "dyn_another", "Sig=1"))
