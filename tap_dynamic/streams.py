@@ -10,7 +10,8 @@ import os
 import sys
 import time
 from datetime import datetime, timezone
-from itertools import count, repeat
+from itertools import chain, count, repeat, starmap
+from operator import eq
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -527,15 +528,15 @@ class RowStream(DynamicStream):
             msg = f"Stream {self.name} is synced as a child of exports."
             raise TapError(msg)
         key = [i for i, column in enumerate(self._columns) if column.required]
-        previous: tuple[Any, ...] | None = None
+        previous: Any = None
         repeated = rows = 0
         told = began = time.monotonic()
         with self._spool:
-            size = os.fstat(self._spool.fileno()).st_size
+            length = os.fstat(self._spool.fileno()).st_size
             for numbers, values in self._file.chunks(self._columns, size):
-                if key and "_sdc_row_number" not in self._names_of_key:
-                    keys = list(zip(*(values[i] for i in key)))
-                    repeated += sum(map(tuple.__eq__, keys, [previous or (), *keys]))
+                if key and "_sdc_row_number" not in self.primary_keys:
+                    keys = values[key[0]] if len(key) == 1 else list(zip(*(values[i] for i in key)))
+                    repeated += sum(map(eq, keys, chain([previous], keys)))
                     previous = keys[-1]
                 lineage = {
                     "_sdc_export_id": repeat(self._export["id"], len(numbers)),
@@ -547,7 +548,7 @@ class RowStream(DynamicStream):
                 rows += len(numbers)
                 now = time.monotonic()
                 if now - told >= TELL_EVERY:
-                    told, share, speed = now, self._spool.tell() / size, rows / (now - began)
+                    told, share, speed = now, self._spool.tell() / length, rows / (now - began)
                     left = (now - began) * (1 / share - 1) if share else 0
                     self.log(
                         "Export %s: %s rows, %.0f %% of the file, %.0f rows a second, %.0f s left.",
@@ -564,10 +565,6 @@ class RowStream(DynamicStream):
             )
         if self._file.nuls:
             self._warn(f"{self._file.nuls:,} NUL characters were dropped", [])
-
-    @property
-    def _names_of_key(self) -> set[str]:
-        return set(self.primary_keys)
 
     def _finish(self) -> None:
         """Write what follows an export's last row: its ACTIVATE_VERSION, and the STATE with the bookmark."""
@@ -692,7 +689,7 @@ class RowStream(DynamicStream):
             record = lambda *row: dict(zip(self._names, row))  # noqa: E731
         encode = msgspec.json.Encoder(decimal_format="number").encode_lines
         for rows, values in self._chunks(size):
-            yield rows, encode([record(*row) for row in zip(*values)])
+            yield rows, encode(list(starmap(record, zip(*values))))
 
     def _encoded_messages(self) -> Iterator[tuple[int, bytes]]:
         start = b'{"type":"RECORD","stream":%b,"record":' % msgspec.json.encode(self.name)
