@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import click
+import pendulum
 import requests
 from singer_sdk import RESTStream
 from singer_sdk.authenticators import BearerTokenAuthenticator
@@ -152,6 +153,37 @@ def first_line(text: object) -> str:
     return re.sub(r"(https?://[^\s?]*)\?\S*", r"\1?…", line)[:200]
 
 
+def moment(text: str) -> pendulum.DateTime:
+    """Read a timestamp of the API, the state or the settings.
+
+    Args:
+        text: A date-time or date of ISO 8601; UTC where it names no zone.
+
+    Returns:
+        The moment.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    parsed = pendulum.parse(text)
+    if not isinstance(parsed, pendulum.DateTime):
+        msg = "no date-time"
+        raise ValueError(msg)  # noqa: TRY004 (it is the text that is wrong)
+    return parsed
+
+
+def completed_at(export: Export) -> str:
+    """Tell when an export was completed; as a last resort, when it was requested.
+
+    Args:
+        export: Its metadata.
+
+    Returns:
+        The timestamp as Dynamic writes it.
+    """
+    return str(export.get("completedAt") or export["createdAt"])
+
+
 class DynamicStream(RESTStream[None]):
     """Base of the streams: one session to the API, which alone holds the token."""
 
@@ -268,7 +300,7 @@ class DynamicStream(RESTStream[None]):
         except requests.exceptions.JSONDecodeError:
             body = None
         if not isinstance(body, dict):
-            msg = f"Dynamic answered {response.status_code} with something that is no JSON object. Check the setting api_url."
+            msg = f"Dynamic answered {response.status_code}, but no JSON object. Check the setting api_url."
             raise TapError(msg)
         return body
 
@@ -370,7 +402,12 @@ def _status(error: Exception) -> int | None:
 
 def _checked(export: object) -> Export:
     """Refuse metadata without the fields that everything rests on."""
-    if isinstance(export, dict) and all(isinstance(export.get(f), str) for f in ("id", "model", "status", "createdAt")):
-        return export
-    msg = "Dynamic answered with an export that lacks its id, model, status or createdAt. Check the setting api_url."
+    try:
+        if isinstance(export, dict) and all(isinstance(export[field], str) for field in ("id", "model", "status")):
+            moment(export["createdAt"])
+            moment(completed_at(export))
+            return export
+    except (LookupError, TypeError, ValueError):
+        pass
+    msg = "Dynamic answered with an export without a valid id, model, status, createdAt or completedAt. Check api_url."
     raise TapError(msg)

@@ -24,7 +24,7 @@ from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.schema.source import SchemaDirectory, StreamSchema
 
 from tap_dynamic import schemas
-from tap_dynamic.client import DynamicStream, Export, TapError, first_line
+from tap_dynamic.client import DynamicStream, Export, TapError, completed_at, first_line, moment
 from tap_dynamic.download import FileHost
 from tap_dynamic.rows import CHUNK, HEAD, Column, CsvFile, column_names, read_head, reads_as, type_of
 
@@ -52,37 +52,6 @@ REQUEST_AGE = 24.0
 """Hours after which a pending export, requested by an earlier run, is given up."""
 
 
-def moment(text: str) -> pendulum.DateTime:
-    """Read a timestamp of the API, the state or the settings.
-
-    Args:
-        text: A date-time or date of ISO 8601; UTC where it names no zone.
-
-    Returns:
-        The moment.
-
-    Raises:
-        ValueError: If it is none.
-    """
-    parsed = pendulum.parse(text)
-    if not isinstance(parsed, pendulum.DateTime):
-        msg = "no date-time"
-        raise ValueError(msg)  # noqa: TRY004 (it is the text that is wrong)
-    return parsed
-
-
-def completed_at(export: Export) -> str:
-    """Tell when an export was completed; as a last resort, when it was requested.
-
-    Args:
-        export: Its metadata.
-
-    Returns:
-        The timestamp as Dynamic writes it.
-    """
-    return str(export.get("completedAt") or export["createdAt"])
-
-
 def by_completion(exports: Iterable[Export]) -> list[Export]:
     """Sort exports by completion, oldest first.
 
@@ -93,6 +62,23 @@ def by_completion(exports: Iterable[Export]) -> list[Export]:
         The same, sorted.
     """
     return sorted(exports, key=lambda export: (moment(completed_at(export)), export["id"]))
+
+
+def trouble_of(export: Export) -> str | None:
+    """Say why an export will never have rows.
+
+    Args:
+        export: Its metadata.
+
+    Returns:
+        The reason, or None if it is completed or pending.
+    """
+    name = f"Export {export['id']} of {export['model']}"
+    if export["status"] == "failed":
+        return f"{name} failed at Dynamic: {first_line(export.get('error')) or 'no reason given'}"
+    if export["status"] not in {"completed", "pending"}:
+        return f"{name} has the status {first_line(export['status'])!r}, which this version of the tap does not know"
+    return None
 
 
 class ExportsStream(DynamicStream):
@@ -164,9 +150,8 @@ class ExportsStream(DynamicStream):
             self.ABORT_AT_RECORD_COUNT = max(self.ABORT_AT_RECORD_COUNT or 0, len(unread), len(awaited))
         self._to_read = {e["id"] for e in unread}
         others = [e for e in exports if e["id"] not in {*self._to_read, *awaited}]
-        for export in others:
-            if export["model"] in rows_of:
-                rows_of[export["model"]].warn_of(export)
+        for stream in rows_of.values():
+            stream.warn_of(others)
         yield from unread
         yield from others
         for export in self._await(awaited):
@@ -246,18 +231,11 @@ class ExportsStream(DynamicStream):
 
     def _judge(self, exports: Iterable[Export]) -> list[Export]:
         """Note which awaited exports failed; return them all, oldest completion first."""
-        exports = list(exports)
+        exports = by_completion(exports)
         for export in exports:
-            name = f"Export {export['id']} of {export['model']}"
-            if export["status"] == "failed":
-                self._fail(
-                    f"{name} failed at Dynamic: {first_line(export.get('error')) or 'no reason given'}. Ask for a new one."
-                )
-            elif export["status"] not in {"completed", "pending"}:
-                self._fail(
-                    f"{name} has the status {first_line(export['status'])!r}, unknown to this tap. Is there a newer one?"
-                )
-        return by_completion(exports)
+            if trouble := trouble_of(export):
+                self._fail(f"{trouble}. Ask for a new export, or read others with export_ids.")
+        return exports
 
 
 class RowStream(DynamicStream):
@@ -374,24 +352,17 @@ class RowStream(DynamicStream):
         self.waiting = chosen
         return chosen
 
-    def warn_of(self, export: Export) -> None:
-        """Warn of an export that failed, unless a later one was loaded.
+    def warn_of(self, exports: list[Export]) -> None:
+        """Warn of the exports of this model that failed, unless a later one was loaded.
 
         Args:
-            export: One that nobody waits for.
+            exports: Those that nobody waits for.
         """
-        if export["status"] == "failed":
-            bookmark = self._bookmark
-            if bookmark is None or moment(completed_at(export)) > moment(bookmark):
-                reason = first_line(export.get("error")) or "no reason given"
-                self.log(
-                    "Export %s of %s failed at Dynamic: %s", export["id"], self.name, reason, level=logging.WARNING
-                )
-        elif export["status"] not in {"completed", "pending"}:
-            status = first_line(export["status"])
-            self.log(
-                "Export %s of %s has the unknown status %r.", export["id"], self.name, status, level=logging.WARNING
-            )
+        bookmark = self._bookmark
+        for export in exports:
+            is_new = bookmark is None or moment(completed_at(export)) > moment(bookmark)
+            if export["model"] == self.name and is_new and (trouble := trouble_of(export)):
+                self.log("%s.", trouble, level=logging.WARNING)
 
     def request(self, exports: list[Export]) -> str:
         """Ask for a fresh export, unless an earlier run did and it is still of use.

@@ -15,7 +15,8 @@ from singer_sdk.contrib.msgspec import MsgSpecWriter, serialize_jsonl
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.plugin_base import JSONSchemaValidator
 
-from tap_dynamic.streams import ExportsStream, UsersStream, VisitsStream, moment
+from tap_dynamic.client import moment
+from tap_dynamic.streams import ExportsStream, UsersStream, VisitsStream
 
 if sys.version_info >= (3, 12):
     from typing import override

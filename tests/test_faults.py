@@ -146,9 +146,16 @@ API = [
     Case("list: 401", answer("list", 401), "Dynamic refused the API token (401)"),
     Case("list: 403", answer("list", 403), "Dynamic denied access to the exports (403)"),
     Case("list: 404", answer("list", 404), "There is no such environment (404)"),
-    Case("list: 200 as a page", answer("list", 200, body=PAGE), "no JSON object. Check the setting api_url"),
+    Case("list: 200 as a page", answer("list", 200, body=PAGE), "but no JSON object. Check the setting api_url"),
     Case("list: 200 without exports", answer("list", 200, body=b"{}"), "has no `exports`"),
-    Case("list: an export without an id", answer("list", 200, body=b'{"exports": [{}]}'), "lacks its id"),
+    Case(
+        "list: an export without an id", answer("list", 200, body=b'{"exports": [{}]}'), "an export without a valid id"
+    ),
+    Case(
+        "list: an odd timestamp",
+        answer("list", 200, body=b'{"exports": [{"id":"1","model":"users","status":"completed","createdAt":"noon"}]}'),
+        "an export without a valid id",
+    ),
     Case(
         "list: a redirect",
         answer("list", 302, headers={"Location": "http://127.0.0.1:9/"}),

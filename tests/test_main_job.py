@@ -66,7 +66,7 @@ def test_exports_are_listed_whatever_their_status(sandbox: Sandbox, tap: Tap) ->
     assert all("downloadUrl" not in r for r in run.records("exports"))
     assert {r["_sdc_export_id"] for r in run.records("users")} == {added[4].id}
     assert [w for w in run.warnings if added[0].id in w] == [
-        f"Export {added[0].id} of users failed at Dynamic: Error: no memory"
+        f"Export {added[0].id} of users failed at Dynamic: Error: no memory."
     ]
 
 

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator  # noqa: TC003 (an alias needs them)
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest

@@ -161,7 +161,7 @@ def test_of_named_exports_the_healthy_ones_are_all_read(sandbox: Sandbox, tap: T
         f"Stream users, export {bad.id}, row 1",
         f"There is no such export (404): export {gone}",
         f"Export {failed.id} of users failed at Dynamic: Error: broken.",
-        f"Export {odd.id} of visits has the status 'paused'",
+        f"Export {odd.id} of visits has the status 'paused', which",
     ):
         assert [e for e in run.errors if e.startswith(text)], run.errors
     assert len(run.errors) == 4
