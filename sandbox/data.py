@@ -60,7 +60,8 @@ def rows(model: str, count: int, seed: int = 0) -> Iterator[list[str]]:
         key = str(uuid.UUID(int=dice.getrandbits(128), version=4))
         chain, wallet = dice.choice(CHAINS), dice.choice(WALLETS)
         address = f"0x{dice.getrandbits(160):040x}"
-        day = f"2026-{number % 12 + 1:02d}-{number % 28 + 1:02d}T{number % 24:02d}:{number % 60:02d}:07.{number % 1000:03d}Z"
+        clock = f"{number % 24:02d}:{number % 60:02d}:07.{number % 1000:03d}"
+        day = f"2026-{number % 12 + 1:02d}-{number % 28 + 1:02d}T{clock}Z"
         if model == "visits":
             yield [key, address, chain, wallet, "browserExtension", day, environment]
             continue

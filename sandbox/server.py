@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from typing_extensions import Self
+
 ENVIRONMENT = "11111111-2222-4333-8444-555555555555"
 TOKEN = "dyn_" + "s4ndb0x" * 8
 LIFETIME = 900
@@ -131,7 +133,7 @@ class Sandbox:
         self.api_url = f"http://127.0.0.1:{self._servers[0].server_address[1]}/api/v0"
         self.store_url = f"http://127.0.0.1:{self._servers[1].server_address[1]}"
 
-    def __enter__(self) -> Sandbox:
+    def __enter__(self) -> Self:
         for server in self._servers:
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         return self
@@ -275,7 +277,8 @@ class Sandbox:
             The URL of its file, for `LIFETIME` seconds.
         """
         expires = int(self.clock()) + LIFETIME
-        return f"{self.store_url}/exports/{export.id}.csv?X-Amz-Expires={expires}&X-Amz-Signature={self.signature(export.id, expires)}"
+        query = f"X-Amz-Expires={expires}&X-Amz-Signature={self.signature(export.id, expires)}"
+        return f"{self.store_url}/exports/{export.id}.csv?{query}"
 
     def signature(self, export_id: str, expires: int) -> str:
         """Compute the signature of a URL.

@@ -13,7 +13,6 @@ from datetime import datetime, timezone
 from itertools import chain, count, repeat, starmap
 from operator import eq
 from typing import IO, TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import msgspec
@@ -259,12 +258,8 @@ class RowStream(DynamicStream):
         self.documented = SCHEMAS.get_schema(self.name)["properties"]
         super().__init__(tap, schema=copy.deepcopy({"type": "object", "properties": self.documented}))
         self.primary_keys = ("id",)
-        self.host = FileHost(
-            self.agent,
-            self.timeout,
-            ("https", "http")[: 1 + (urlsplit(self.config["api_url"]).scheme == "http")],
-            self.logger,
-        )
+        schemes = ("https", "http") if self.config["api_url"].startswith("http://") else ("https",)
+        self.host = FileHost(self.agent, self.timeout, schemes, self.logger)
         self.waiting: list[Export] = []
         self._pinned_key = False
         self._catalog_schema: dict[str, Any] | None = None
@@ -303,6 +298,10 @@ class RowStream(DynamicStream):
             for name in names
         }
 
+    def _is_documented(self, name: str, schema: dict[str, Any] | None) -> bool:
+        """Whether a column has a type that is not the user's, and is no text."""
+        return schema is not None and type_of(schema) == type_of(self.documented.get(name, TEXT)) != "string"
+
     @staticmethod
     def _contradiction(key: Sequence[str], names: list[str], sample: list[list[str]]) -> str | None:
         """Say why some columns can't be the key of a file."""
@@ -312,9 +311,9 @@ class RowStream(DynamicStream):
                 return f"the file has no column {name!r}"
         values = [tuple(row[names.index(name)] for name in columns) for row in sample]
         if any("" in value for value in values):
-            return f"{', '.join(columns)} is empty in some rows"
+            return f"{', '.join(key)} is empty in some rows"
         if "_sdc_row_number" not in key and len(set(values)) < len(values):
-            return f"{', '.join(columns)} is the same in several rows"
+            return f"{', '.join(key)} is the same in several rows"
         return None
 
     # --- which exports
@@ -421,8 +420,12 @@ class RowStream(DynamicStream):
         self._began, export = time.monotonic(), self._export
         what = f"Stream {self.name}, export {export['id']}"
         self._spool: IO[bytes] = self.host.fetch(lambda: self.get_download_url(export["id"]), what)
-        self._file = CsvFile(self._spool, what)
-        self._fit_catalog(self._file)
+        try:
+            self._file = CsvFile(self._spool, what)
+            self._fit_catalog(self._file)
+        except TapError:
+            self._spool.close()
+            raise
         if self.config["emit_activate_version_messages"]:
             # Seconds: SQL targets keep the version in 32 bits.
             self._stream_version = moment(self._exported_at).int_timestamp
@@ -437,16 +440,10 @@ class RowStream(DynamicStream):
         sample = file.head[1:]
         types = self._types(names, sample)
         is_first = "replication_key_value" not in self.stream_state
+        if is_first and (odd := [n for n in names if types[n] is TEXT and self._is_documented(n, known.get(n))]):
+            self._warn("these columns are loaded as text, for they do not read as their documented types: %s", odd)
+            known |= dict.fromkeys(odd, TEXT)
         properties = {name: schema for name, schema in known.items() if self.mask["properties", name]}
-        if is_first:
-            odd = [
-                n
-                for n in properties
-                if n in types and types[n] is TEXT and _is_documented(known[n], self.documented.get(n))
-            ]
-            if odd:
-                self._warn("these columns are loaded as text, for they do not read as their documented types: %s", odd)
-                properties.update(dict.fromkeys(odd, TEXT))
         if new := [name for name in names if name not in known]:
             if len(properties) == len(known):
                 properties.update({name: types[name] for name in new})
@@ -456,7 +453,9 @@ class RowStream(DynamicStream):
         if lost := [name for name in properties if name not in names and name not in LINEAGE]:
             self._note("columns that the file lacks: %s", lost)
         key = self._settle_key(names, sample, is_first=is_first)
-        properties |= {name: schema for name, schema in self._lineage().items() if name in {*key, self.replication_key}}
+        # These come whatever is selected: no target can do without.
+        own = {**types, **known, **self._lineage()}
+        properties |= {name: own[name] for name in (*key, "_sdc_exported_at")}
         self._columns = [
             Column(name, names.index(name) if name in names else None, schema, required=name in key)
             for name, schema in properties.items()
@@ -539,11 +538,8 @@ class RowStream(DynamicStream):
 
     def _finish(self) -> None:
         """Write what follows an export's last row: its ACTIVATE_VERSION, and the STATE with the bookmark."""
-        state, now, before = (
-            self.stream_state,
-            moment(self._exported_at),
-            self.stream_state.get("replication_key_value"),
-        )
+        state, now = self.stream_state, moment(self._exported_at)
+        before = state.get("replication_key_value")
         is_newest = before is None or now >= moment(before)
         if self._stream_version is not None and is_newest and not self.config.get("batch_config"):
             self._write_activate_version_message(self._stream_version)
@@ -693,10 +689,6 @@ class RowStream(DynamicStream):
             loads["seconds"],
             notes,
         )
-
-
-def _is_documented(schema: dict[str, Any], documented: dict[str, Any] | None) -> bool:
-    return documented is not None and type_of(schema) == type_of(documented) != "string"
 
 
 class UsersStream(RowStream):

@@ -7,7 +7,6 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-import pytest
 import requests
 import yaml
 from jsonschema import Draft202012Validator, FormatChecker
@@ -46,12 +45,12 @@ def resolve(node: dict[str, Any]) -> dict[str, Any]:
 def check(seen: Seen) -> str:
     """Hold a request and its answer to the document; tell the operation."""
     parts = urlsplit(seen.path)
-    for template, path_item in DOCUMENT["paths"].items():
-        pattern = "/api/v0" + re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", template)
-        if found := re.fullmatch(pattern, parts.path):
-            break
-    else:
-        pytest.fail(f"{parts.path} is not documented")
+    patterns = {
+        "/api/v0" + re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path): item for path, item in DOCUMENT["paths"].items()
+    }
+    matches = [(item, match) for pattern, item in patterns.items() if (match := re.fullmatch(pattern, parts.path))]
+    assert len(matches) == 1, parts.path
+    path_item, found = matches[0]
     operation = path_item[seen.method.lower()]
     for parameter in map(resolve, path_item["parameters"]):
         fits(parameter["schema"], found[parameter["name"]])

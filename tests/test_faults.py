@@ -44,7 +44,7 @@ def answer(kind: str, status: int, times: int = 1, **fields: Any) -> Callable[[S
     return lambda _, __: [Fault(kind, times=times, status=status, **fields)]
 
 
-def change(sandbox: Sandbox, export: Export) -> list[Fault]:
+def change(_: Sandbox, export: Export) -> list[Fault]:
     """The object is another one when the download goes on."""
     longer = csv_file("users", 400, seed=1)
 
@@ -63,7 +63,7 @@ def keep_changing(sandbox: Sandbox, export: Export) -> list[Fault]:
     return [Fault("file", after=1000 * n, call=swap) for n in range(1, 40)]
 
 
-def expire(sandbox: Sandbox, export: Export) -> list[Fault]:
+def expire(sandbox: Sandbox, _: Export) -> list[Fault]:
     """The URL expires while the download is cut."""
 
     def pass_time() -> None:

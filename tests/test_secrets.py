@@ -9,6 +9,8 @@ import pytest
 
 from sandbox.data import to_csv
 from sandbox.server import TOKEN, Fault
+from tap_dynamic.client import LOGGER, TapError
+from tap_dynamic.download import FileHost
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,9 +73,6 @@ def test_the_file_host_never_sees_the_token_nor_netrc(sandbox: Sandbox, tap: Tap
 
 def test_http_is_refused_where_the_api_is_https(sandbox: Sandbox, tap: Tap) -> None:
     """Proven on the file host alone: an https API would need a certificate."""
-    from tap_dynamic.client import LOGGER, TapError
-    from tap_dynamic.download import FileHost
-
     host = FileHost("agent", (1, 1), ("https",), LOGGER)
     export = sandbox.add("users", GOOD)
     with pytest.raises(TapError, match="its URL is none of https"):

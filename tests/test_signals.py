@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -17,6 +17,7 @@ from sandbox.data import csv_file
 from sandbox.server import Export, Fault
 
 if TYPE_CHECKING:
+    import io
     from pathlib import Path
 
     from sandbox.server import Sandbox
@@ -66,7 +67,11 @@ def test_twelve_kills_lose_no_row(sandbox: Sandbox, start: Start, documented: Me
         assert process.stderr
         out = b""
         # Each time a little further: the pipe is read slowly, so the tap is in the middle of a file.
-        while kills < KILLS and len(out) < 900_000 * (kills % 4 + 1) and (block := process.stdout.read1(100_000)):
+        while (
+            kills < KILLS
+            and len(out) < 900_000 * (kills % 4 + 1)
+            and (block := cast("io.BufferedReader", process.stdout).read1(100_000))
+        ):
             out += block
         if kills < KILLS:
             process.kill()
@@ -113,7 +118,7 @@ def test_a_signal_ends_cleanly(
         "downloading": first.id.encode() + b'"],',
     }
     while awaited[moment] not in out:
-        out += process.stdout.read1(1 << 16)
+        out += cast("io.BufferedReader", process.stdout).read1(1 << 16)
     time.sleep(0.2)  # let it come into the middle of what it does next
     process.send_signal(number)
     out += process.stdout.read()
@@ -150,7 +155,7 @@ def test_a_slow_target_keeps_no_connection_open(sandbox: Sandbox, start: Start, 
     assert process.stdout
     out = b""
     while b'"RECORD"' not in out:
-        out += process.stdout.read1(1 << 12)
+        out += cast("io.BufferedReader", process.stdout).read1(1 << 12)
     answered = [seen for seen in sandbox.seen if seen.kind == "file"]
     assert len(answered) == 1
     sandbox.exports.pop(export.id)  # whatever comes now, comes from the spool
