@@ -18,7 +18,8 @@ base = duckdb.connect(sys.argv[1], read_only=True)
 for (table,) in base.execute("select table_name from information_schema.tables order by 1").fetchall():
     count = base.execute(f'select count(*) from dynamic."{table}"').fetchall()[0][0]
     print(f"\\n{table}: {count:,} rows, for example")
-    base.sql(f"select columns(c -> c not like '!_sdc%' escape '!') from dynamic.\\"{table}\\" limit 4").show(max_width=120)
+    own = "columns(c -> c not like '!_sdc%' escape '!')"
+    base.sql(f'select {own} from dynamic."{table}" limit 4').show(max_width=120)
 print("All of it is in", sys.argv[1])
 """
 

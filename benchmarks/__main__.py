@@ -1,0 +1,105 @@
+"""`python3 -m benchmarks`: this tap beside the stock way, the bare loop, and in a pipeline beside `cat`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.data import users
+from sandbox.server import Sandbox
+from sandbox.setup import ROOT, install
+
+Cost = dict[str, float]
+
+
+def launch(*command: str | Path, out: str | Path = os.devnull, **variables: str) -> Cost:
+    """Run a command; what it cost: `seconds`, `cpu` seconds, and `mib` of peak memory."""
+    words = [sys.executable, "-S", ROOT / "benchmarks" / "launch.py", out, *command]
+    environment = {**os.environ, **variables, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(list(map(str, words)), env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    cost: Cost = json.loads(done.stdout)
+    if cost["code"]:
+        sys.exit(f"{command} failed:\n{done.stderr[-2000:]}")
+    return cost
+
+
+def middle(costs: list[Cost], name: str) -> float:
+    """The median of a cost."""
+    return statistics.median(cost[name] for cost in costs)
+
+
+def rows_side_by_side(python: Path, rows: int, pairs: int, *, with_stock: bool) -> None:
+    """Print a line for each way, at one size."""
+    with tempfile.TemporaryDirectory() as folder, Sandbox() as sandbox:
+        file, config = Path(folder, "users.csv"), Path(folder, "config.json")
+        file.write_bytes(sandbox.add("users", users(rows)).data)
+        config.write_text(json.dumps(sandbox.config))
+        options = ("--config", config)
+        ways: dict[str, tuple[str | Path, ...]] = {"tap-dynamic": (python, "-m", "tap_dynamic", *options)}
+        if with_stock:
+            ways["stock SDK tap"] = (python, "-m", "benchmarks.stock", *options)
+        ways["bare loop"] = (python, "-m", "benchmarks.bare", file)
+        costs: dict[str, list[Cost]] = {way: [] for way in ways}
+        for _ in range(pairs):
+            for way, command in ways.items():
+                costs[way].append(launch(*command))
+    for way, of in costs.items():
+        ratios = [
+            f"{statistics.median(theirs[n] / ours[n] for ours, theirs in zip(costs['tap-dynamic'], of)):.2f}"
+            for n in ("seconds", "cpu")
+        ]
+        speed, cpu = rows / middle(of, "seconds"), middle(of, "cpu") / rows * 1e6
+        peak = max(cost["mib"] for cost in of)
+        print(f"| {way} | {rows:,} | {speed:,.0f} | {cpu:.1f} | {peak:.0f} | {ratios[0]} | {ratios[1]} |", flush=True)
+
+
+def pipeline(python: Path, rows: int, pairs: int) -> None:
+    """Print what Meltano and this tap add to the time of the target, fed by `cat`."""
+    meltano = install("meltano", "meltano>=4,<5") / "meltano"
+    subprocess.run([meltano, "--log-level=error", "install"], cwd=ROOT, check=True)
+    target = ROOT / ".meltano" / "loaders" / "target-duckdb" / "venv" / "bin" / "target-duckdb"
+    with tempfile.TemporaryDirectory() as folder, Sandbox() as sandbox:
+        sandbox.add("users", users(rows))
+        config, messages, settings = (Path(folder, name) for name in ("config.json", "messages", "target.json"))
+        config.write_text(json.dumps(sandbox.config))
+        launch(python, "-m", "tap_dynamic", "--config", config, out=messages)
+        costs: dict[str, list[Cost]] = {"meltano run": [], "cat": []}
+        for number in range(pairs):
+            base = Path(folder, f"{number}.duckdb")
+            variables = {**sandbox.variables, "TARGET_DUCKDB_FILEPATH": str(base)}
+            run = (meltano, "--log-level=error", "run", "--full-refresh", "tap-dynamic", "target-duckdb")
+            costs["meltano run"].append(launch(*run, **variables))
+            settings.write_text(json.dumps({"filepath": f"{base}.cat", "default_target_schema": "dynamic"}))
+            costs["cat"].append(launch("sh", "-c", f"cat {messages} | {target} --config {settings}"))
+        shares = [ours["seconds"] / theirs["seconds"] for ours, theirs in zip(*costs.values())]
+    print(f"\nPipeline into target-duckdb, {rows:,} rows, median of {pairs}:")
+    for way, of in costs.items():
+        print(f"- {way}: {middle(of, 'seconds'):.1f} s, {rows / middle(of, 'seconds'):,.0f} rows a second")
+    print(f"- meltano run / cat: {statistics.median(shares):.3f}")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python3 -m benchmarks", description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="*", default=[100_000, 1_000_000, 3_000_000])
+    parser.add_argument("--pairs", type=int, default=3, help="paired runs of each way")
+    parser.add_argument("--stock-up-to", type=int, default=1_000_000, help="the stock tap is slow: no larger sizes")
+    parser.add_argument("--pipeline", type=int, default=600_000, help="rows of the pipeline, 0 for none")
+    options = parser.parse_args()
+    python = install("dev", "--quiet", "--editable", ".", "--group", "dev") / "python"
+    print("| way | rows | rows a second | CPU s / million rows | peak MiB | time / tap-dynamic | CPU / tap-dynamic |")
+    print("|:----|-----:|--------------:|---------------------:|---------:|-------------------:|------------------:|")
+    for rows in options.rows:
+        rows_side_by_side(python, rows, options.pairs, with_stock=rows <= options.stock_up_to)
+    if options.pipeline and shutil.which("sh"):
+        pipeline(python, options.pipeline, options.pairs)
+
+
+main()

@@ -1,0 +1,63 @@
+"""The stock way: a tap that is written with the SDK's defaults and `csv.DictReader`."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import requests
+from singer_sdk import Stream, Tap
+from singer_sdk import typing as th
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TYPES = {"newUser": th.BooleanType, "firstVisit": th.DateTimeType, "lastVisit": th.DateTimeType}
+
+
+class Users(Stream):
+    """The rows of the newest export."""
+
+    name = "users"
+    primary_keys = ("id",)
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The eleven columns of the benchmark's file."""
+        from benchmarks.data import HEADER  # noqa: PLC0415 (not before the path is known)
+
+        return th.PropertiesList(*(th.Property(n, TYPES.get(n, th.StringType)) for n in HEADER)).to_dict()
+
+    def get_records(self, context: Any) -> Iterator[dict[str, Any]]:  # noqa: ARG002
+        """Download, then read."""
+        url = f"{self.config['api_url']}/environments/{self.config['environment_id']}/exports"
+        headers = {"Authorization": f"Bearer {self.config['api_token']}"}
+        exports = requests.get(url, headers=headers, timeout=60).json()["exports"]
+        with tempfile.NamedTemporaryFile() as file:
+            with requests.get(exports[0]["downloadUrl"], timeout=60, stream=True) as response:
+                for block in response.iter_content(1 << 16):
+                    file.write(block)
+            file.flush()
+            with open(file.name, newline="", encoding="utf-8") as text:  # noqa: PTH123
+                for row in csv.DictReader(text):
+                    record: dict[str, Any] = {name: cell or None for name, cell in row.items()}
+                    record["newUser"] = row["newUser"] == "true"
+                    yield record
+
+
+class StockTap(Tap):
+    """A tap of one stream."""
+
+    name = "tap-stock"
+    config_jsonschema: ClassVar[dict[str, Any]] = th.PropertiesList(
+        *(th.Property(name, th.StringType) for name in ("environment_id", "api_token", "api_url")),
+    ).to_dict()
+
+    def discover_streams(self) -> list[Stream]:
+        """The one stream."""
+        return [Users(self)]
+
+
+if __name__ == "__main__":
+    StockTap.cli()
