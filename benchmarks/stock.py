@@ -10,6 +10,8 @@ import requests
 from singer_sdk import Stream, Tap
 from singer_sdk import typing as th
 
+from benchmarks.data import HEADER
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -22,12 +24,9 @@ class Users(Stream):
     name = "users"
     primary_keys = ("id",)
 
-    @property
-    def schema(self) -> dict[str, Any]:
-        """The eleven columns of the benchmark's file."""
-        from benchmarks.data import HEADER  # noqa: PLC0415 (not before the path is known)
-
-        return th.PropertiesList(*(th.Property(n, TYPES.get(n, th.StringType)) for n in HEADER)).to_dict()
+    schema: ClassVar[dict[str, Any]] = th.PropertiesList(
+        *(th.Property(name, TYPES.get(name, th.StringType)) for name in HEADER)
+    ).to_dict()
 
     def get_records(self, context: Any) -> Iterator[dict[str, Any]]:  # noqa: ARG002
         """Download, then read."""

@@ -463,9 +463,12 @@ class _Store(_Handler):
             self.close_connection = True
         self.end_headers()
         body = memoryview(data)[start : end if fault.after is None else min(end, start + fault.after)]
-        for at in range(0, len(body), 1 << 16):
-            piece = body[at : at + (1 << 16)]
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), bytes(piece)) if fault.framing == "chunked" else piece)
+        if fault.framing == "chunked":
+            for at in range(0, len(body), 1 << 16):
+                piece = bytes(body[at : at + (1 << 16)])
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        else:
+            self.wfile.write(body)
         if len(body) < end - start:
             if fault.then == "stall":
                 self.server.sandbox._stopping.wait(5)  # noqa: SLF001

@@ -217,6 +217,34 @@ def test_a_week_of_drift_into_duckdb(project: Project, sandbox: Sandbox) -> None
     assert [row[0] for row in project.duckdb(query.format("id"))] == ["1", "2", "3"]
 
 
+def test_two_environments_in_one_project_and_states_side_by_side(project: Project, sandbox: Sandbox) -> None:
+    """The README's `inherit_from`, `--state-id-suffix` and schedule."""
+    sandbox.add("users", csv_file("users", 5))
+    sandbox.add("visits", csv_file("visits", 7))
+    file = project.folder / "meltano.yml"
+    content = yaml.safe_load(file.read_text())
+    plugins = content["plugins"]
+    plugins["extractors"].append({"name": "tap-dynamic-sandbox", "inherit_from": "tap-dynamic"})
+    plugins["loaders"].append(
+        {"name": "sandbox-jsonl", "inherit_from": "target-jsonl", "config": {"custom_name": "sandbox-users"}}
+    )
+    content["jobs"] = [{"name": "dynamic", "tasks": ["tap-dynamic target-jsonl"]}]
+    content["schedules"] = [{"name": "dynamic-nightly", "interval": "0 2 * * *", "job": "dynamic"}]
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    other = {k.replace("TAP_DYNAMIC_", "TAP_DYNAMIC_SANDBOX_"): v for k, v in sandbox.variables.items()}
+    users = {"TAP_DYNAMIC_SANDBOX__SELECT": '["users.*"]'}
+    project("run", "--state-id-suffix=users", "tap-dynamic-sandbox", "sandbox-jsonl", **other, **users)
+    output = project.folder / "output"
+    assert len((output / "sandbox-users.jsonl").read_text().splitlines()) == 5
+    visits = {"TAP_DYNAMIC__SELECT": '["visits.*"]'}
+    project("run", "--state-id-suffix=visits", "tap-dynamic", "target-jsonl", **sandbox.variables, **visits)
+    assert [path.name for path in output.glob("*.jsonl")].count("visits.jsonl") == 1
+    states = project("state", "list")
+    assert "tap-dynamic-sandbox-to-sandbox-jsonl:users" in states
+    assert "tap-dynamic-to-target-jsonl:visits" in states
+    assert "dynamic-nightly" in project("schedule", "list")
+
+
 def test_into_csv(project: Project, sandbox: Sandbox) -> None:
     sandbox.add("users", USERS)
     project(
@@ -352,6 +380,14 @@ def test_a_user_who_is_gone_is_gone_from_postgresql(
     assert night([["1", "a"], ["3", "changed"]], 0) == [["1", "a"], ["3", "changed"]]
     if hard_delete:  # a broken export takes nobody away
         assert night([["1"]], 1) == [["1", "a"], ["3", "changed"]]
+
+
+def test_the_hub_definition_says_what_the_project_file_says() -> None:
+    hub = yaml.safe_load((ROOT / "tap-dynamic.yml").read_text())
+    extractor = yaml.safe_load((ROOT / "meltano.yml").read_text())["plugins"]["extractors"][0]
+    shared = ("name", "namespace", "label", "description", "executable", "capabilities", "select", "settings")
+    assert {k: hub[k] for k in shared} == {k: extractor[k] for k in shared}
+    assert hub["settings_group_validation"] == extractor["settings_group_validation"]
 
 
 def test_the_project_file_is_what_meltano_wants() -> None:
