@@ -45,6 +45,14 @@ def rows_side_by_side(python: Path, rows: int, pairs: int, *, with_stock: bool) 
         ways: dict[str, tuple[str | Path, ...]] = {"tap-dynamic": (python, "-m", "tap_dynamic", *options)}
         if with_stock:
             ways["stock SDK tap"] = (python, "-m", "benchmarks.stock", *options)
+            storage = {
+                "encoding": {"format": "jsonl", "compression": "gzip"},
+                "storage": {"root": f"file://{folder}/batches"},
+            }
+            batches = Path(folder, "batches.json")
+            batches.write_text(json.dumps({**sandbox.config, "batch_config": storage}))
+            ways["tap-dynamic, BATCH"] = (python, "-m", "tap_dynamic", "--config", batches)
+            ways["stock SDK tap, BATCH"] = (python, "-m", "benchmarks.stock", "--config", batches)
         ways["bare loop"] = (python, "-m", "benchmarks.bare", file)
         costs: dict[str, list[Cost]] = {way: [] for way in ways}
         for _ in range(pairs):
@@ -61,28 +69,46 @@ def rows_side_by_side(python: Path, rows: int, pairs: int, *, with_stock: bool) 
 
 
 def pipeline(python: Path, rows: int, pairs: int) -> None:
-    """Print what Meltano and this tap add to the time of the target, fed by `cat`."""
+    """Print what this tap adds to the time of a target, beside `cat` of the same messages, with and without Meltano."""
     meltano = install("meltano", "meltano>=4,<5") / "meltano"
-    subprocess.run([meltano, "--log-level=error", "install"], cwd=ROOT, check=True)
+    subprocess.run([meltano, "--log-level=error", "install", "loader", "target-duckdb"], cwd=ROOT, check=True)
     target = ROOT / ".meltano" / "loaders" / "target-duckdb" / "venv" / "bin" / "target-duckdb"
     with tempfile.TemporaryDirectory() as folder, Sandbox() as sandbox:
         sandbox.add("users", users(rows))
-        config, messages, settings = (Path(folder, name) for name in ("config.json", "messages", "target.json"))
+        config, messages, settings, cat = (Path(folder, n) for n in ("config.json", "messages", "target.json", "cat"))
         config.write_text(json.dumps(sandbox.config))
         launch(python, "-m", "tap_dynamic", "--config", config, out=messages)
-        costs: dict[str, list[Cost]] = {"meltano run": [], "cat": []}
+        cat.write_text(f"#!/bin/sh\nexec cat {messages}\n")
+        cat.chmod(0o755)
+        # The same project with what is installed already, and `cat` as an extractor.
+        project = (ROOT / "meltano.yml").read_text()
+        project = project.replace(
+            "pip_url: -e .\n      executable: tap-dynamic", f"executable: {python.parent}/tap-dynamic"
+        )
+        project = project.replace(
+            "pip_url: target-duckdb~=0.8 duckdb<1.3\n      executable: target-duckdb", f"executable: {target}"
+        )
+        project = project.replace(
+            "  extractors:\n", f"  extractors:\n    - {{name: tap-cat, namespace: tap_cat, executable: {cat}}}\n"
+        )
+        Path(folder, "meltano.yml").write_text(project)
+        costs: dict[str, list[Cost]] = {}
         for number in range(pairs):
-            base = Path(folder, f"{number}.duckdb")
-            variables = {**sandbox.variables, "TARGET_DUCKDB_FILEPATH": str(base)}
-            run = (meltano, "--log-level=error", "run", "--full-refresh", "tap-dynamic", "target-duckdb")
-            costs["meltano run"].append(launch(*run, **variables))
-            settings.write_text(json.dumps({"filepath": f"{base}.cat", "default_target_schema": "dynamic"}))
-            costs["cat"].append(launch("sh", "-c", f"cat {messages} | {target} --config {settings}"))
-        shares = [ours["seconds"] / theirs["seconds"] for ours, theirs in zip(*costs.values())]
-    print(f"\nPipeline into target-duckdb, {rows:,} rows, median of {pairs}:")
+            for way in ("meltano run tap-dynamic", "meltano run tap-cat", "cat |"):
+                base = str(Path(folder, f"{way.split()[-1].strip('|')}{number}.duckdb"))
+                settings.write_text(json.dumps({"filepath": base, "default_target_schema": "dynamic"}))
+                command: tuple[str | Path, ...] = (meltano, "--log-level=error", "--cwd", folder, *way.split()[1:])
+                command = (*command, "target-duckdb", "--full-refresh")
+                if way == "cat |":
+                    command = ("sh", "-c", f"cat {messages} | {target} --config {settings}")
+                variables = {**sandbox.variables, "TARGET_DUCKDB_FILEPATH": base}
+                costs.setdefault(way, []).append(launch(*command, **variables))
+    print(f"\n| into target-duckdb, {rows:,} rows | seconds | rows a second | time / meltano run tap-dynamic |")
+    print("|:----|-----:|-----:|-----:|")
     for way, of in costs.items():
-        print(f"- {way}: {middle(of, 'seconds'):.1f} s, {rows / middle(of, 'seconds'):,.0f} rows a second")
-    print(f"- meltano run / cat: {statistics.median(shares):.3f}")
+        ratio = statistics.median(b["seconds"] / a["seconds"] for a, b in zip(costs["meltano run tap-dynamic"], of))
+        seconds = middle(of, "seconds")
+        print(f"| {way} | {seconds:.1f} | {rows / seconds:,.0f} | {ratio:.3f} |")
 
 
 def main() -> None:

@@ -444,30 +444,18 @@ class _Store(_Handler):
         if wanted and fault.ranges and self.headers.get("If-Range", etag) == etag:
             start, end = int(wanted[1]), min(len(data), int(wanted[2]) + 1) if wanted[2] else len(data)
             status = 206 if start < len(data) else 416
-        self.seen.status = status
-        self.send_response(status)
-        self.send_header("Content-Type", "text/csv")
-        for name, value in {"ETag": etag, **export.headers}.items():
-            if value:
-                self.send_header(name, value)
+        self.send_head(export, fault, status, start, end)
         if status == 416:  # noqa: PLR2004
-            start = end = 0
-            self.send_header("Content-Range", f"bytes */{len(data)}")
-        elif status == 206:  # noqa: PLR2004
-            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
-        if fault.framing == "chunked":
-            self.send_header("Transfer-Encoding", "chunked")
-        elif fault.framing == "length" or status != 200:  # noqa: PLR2004
-            self.send_header("Content-Length", str(end - start))
-        else:
-            self.close_connection = True
-        self.end_headers()
+            return
         body = memoryview(data)[start : end if fault.after is None else min(end, start + fault.after)]
-        if fault.framing == "chunked":
-            for at in range(0, len(body), 1 << 16):
-                piece = bytes(body[at : at + (1 << 16)])
-                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-        else:
+        chunks = (
+            [bytes(body[at : at + (1 << 16)]) for at in range(0, len(body), 1 << 16)]
+            if fault.framing == "chunked"
+            else []
+        )
+        for chunk in chunks:
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        if not chunks:
             self.wfile.write(body)
         if len(body) < end - start:
             if fault.then == "stall":
@@ -475,3 +463,23 @@ class _Store(_Handler):
             self.hang_up(reset=fault.then == "reset")
         elif fault.framing == "chunked":
             self.wfile.write(b"0\r\n\r\n")
+
+    def send_head(self, export: Export, fault: Fault, status: int, start: int, end: int) -> None:
+        self.seen.status = status
+        self.send_response(status)
+        self.send_header("Content-Type", "text/csv")
+        for name, value in {"ETag": export.etag, **export.headers}.items():
+            if value:
+                self.send_header(name, value)
+        if status == 416:  # noqa: PLR2004
+            self.send_header("Content-Range", f"bytes */{len(export.data)}")
+            self.send_header("Content-Length", "0")
+        elif status == 206:  # noqa: PLR2004
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(export.data)}")
+        if status != 416 and fault.framing == "chunked":  # noqa: PLR2004
+            self.send_header("Transfer-Encoding", "chunked")
+        elif status == 206 or (status == 200 and fault.framing == "length"):  # noqa: PLR2004
+            self.send_header("Content-Length", str(end - start))
+        elif status == 200:  # noqa: PLR2004
+            self.close_connection = True
+        self.end_headers()

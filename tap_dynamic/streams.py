@@ -332,22 +332,20 @@ class RowStream(DynamicStream):
         Returns:
             Those of this model that `snapshots`, `start_date` and the bookmark leave.
         """
-        chosen = [e for e in exports if e["model"] == self.name and e["status"] == "completed"]
+        chosen = completed = [e for e in exports if e["model"] == self.name and e["status"] == "completed"]
         if start := self.config.get("start_date"):
             chosen = [e for e in chosen if moment(completed_at(e)) >= moment(start)]
         if chosen and self.config["snapshots"] == "latest":
             newest = max(moment(completed_at(e)) for e in chosen)
             chosen = [e for e in chosen if moment(completed_at(e)) == newest]
         if bookmark := self._bookmark:
-            loaded = self.stream_state.get("export_ids", ())
-            chosen = [
-                e
-                for e in chosen
-                if moment(completed_at(e)) > moment(bookmark)
-                or (moment(completed_at(e)) == moment(bookmark) and e["id"] not in loaded)
-            ]
-        if not chosen:
-            self.log("There is no completed export of %s that was not read before.", self.name)
+            at, loaded = moment(bookmark), self.stream_state.get("export_ids", ())
+            chosen = [e for e in chosen if moment(completed_at(e)) >= at]
+            chosen = [e for e in chosen if moment(completed_at(e)) > at or e["id"] not in loaded]
+        if not completed:
+            self.log("There is no completed export yet: make one in Dynamic's dashboard, or set request_exports.")
+        elif not chosen:
+            self.log("Nothing new: %d completed exports, all read before or older than start_date.", len(completed))
         self.waiting = chosen
         return chosen
 

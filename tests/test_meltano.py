@@ -355,16 +355,38 @@ def test_into_postgresql_with_types(project: Project, sandbox: Sandbox, postgres
     ]
 
 
+def feed(project: Project, postgres: Postgres, messages: str, **settings: Any) -> None:
+    """Pipe messages into target-postgres, with no Meltano between."""
+    target = project.folder / ".meltano" / "loaders" / "target-postgres" / "venv" / "bin" / "target-postgres"
+    config = {k.removeprefix("TARGET_POSTGRES_").lower(): v for k, v in postgres.variables.items()}
+    file = project.folder / "target.json"
+    file.write_text(json.dumps({**config, "port": postgres.port, **settings}))
+    subprocess.run([target, "--config", file], input=messages.encode(), capture_output=True, check=True)
+
+
+def test_batches_into_postgresql(project: Project, tap: Tap, sandbox: Sandbox, postgres: Postgres) -> None:
+    postgres.ask("drop schema if exists dynamic cascade")
+    sandbox.add("users", USERS)
+    storage = {"root": f"file://{project.folder}/batches"}
+    run = tap(
+        batch_config={"encoding": {"format": "jsonl", "compression": "gzip"}, "storage": storage, "batch_size": 200}
+    )
+    assert len(run.of("BATCH", "users")) == 3
+    feed(project, postgres, run.out)
+    query = "select id, wallet, metadata, _sdc_row_number from dynamic.users order by _sdc_row_number"
+    batched = postgres.ask(query)
+    assert len(batched) == 500
+    postgres.ask("drop schema dynamic cascade")
+    feed(project, postgres, tap().out)
+    assert postgres.ask(query) == batched
+
+
 @pytest.mark.parametrize("hard_delete", [True, False])
 def test_a_user_who_is_gone_is_gone_from_postgresql(
     project: Project, tap: Tap, sandbox: Sandbox, postgres: Postgres, *, hard_delete: bool
 ) -> None:
     """The tap and the target with nothing between them, night after night."""
     postgres.ask("drop schema if exists dynamic cascade")
-    target = project.folder / ".meltano" / "loaders" / "target-postgres" / "venv" / "bin" / "target-postgres"
-    config = {k.removeprefix("TARGET_POSTGRES_").lower(): v for k, v in postgres.variables.items()}
-    settings = project.folder / "target.json"
-    settings.write_text(json.dumps({**config, "port": postgres.port, "hard_delete": hard_delete}))
     there = "" if hard_delete else "where _sdc_deleted_at is null"
     state: dict[str, Any] = {}
 
@@ -372,7 +394,7 @@ def test_a_user_who_is_gone_is_gone_from_postgresql(
         sandbox.add("users", to_csv([["id", "email"], *rows]))
         run = tap(emit_activate_version_messages=True, _state=state)
         assert run.code == code
-        subprocess.run([target, "--config", settings], input=run.out.encode(), capture_output=True, check=True)
+        feed(project, postgres, run.out, hard_delete=hard_delete)
         state.update(run.state)
         return postgres.ask(f"select id, email from dynamic.users {there} order by id")
 
