@@ -449,7 +449,7 @@ class RowStream(DynamicStream):
             else:
                 self._warn("new columns are left out, because the catalog selects columns: %s", new)
         if lost := [name for name in properties if name not in names and name not in LINEAGE]:
-            self._note("columns that the file lacks: %s", lost)
+            self.log("Export %s: columns that the file lacks: %s.", self._export["id"], ", ".join(lost))
         key = self._settle_key(names, sample, is_first=is_first)
         # These come whatever is selected: no target can do without.
         own = {**types, **known, **self._lineage()}

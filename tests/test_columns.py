@@ -170,7 +170,7 @@ def test_the_catalogs_type_is_what_a_cell_becomes(sandbox: Sandbox, tap: Tap, do
         ({"type": "integer"}, "1_000"),
         ({"type": "integer"}, "9223372036854775808"),
         ({"type": "number"}, "NaN"),
-        ({"type": "number"}, "1,5"),
+        ({"type": "number"}, "7,25"),
         ({"type": "boolean"}, "yes"),
         ({"type": "string", "format": "date"}, "2026-02-30"),
         ({"type": "string", "format": "date-time"}, "5 May"),

@@ -245,6 +245,29 @@ def test_two_environments_in_one_project_and_states_side_by_side(project: Projec
     assert "dynamic-nightly" in project("schedule", "list")
 
 
+def test_the_readmes_commands_with_any_target(project: Project, sandbox: Sandbox, tmp_path: Path) -> None:
+    chapter = (ROOT / "README.md").read_text().split("## With any Singer target")[1]
+    lines = chapter.split("```sh\n")[1].split("```")[0].splitlines()
+    assert lines[0] == "pip install ."  # what .ci/run does with the wheel
+    assert lines[1].startswith("export TAP_DYNAMIC_ENVIRONMENT_ID=")
+    targets = project.folder / ".meltano" / "loaders" / "target-jsonl" / "venv" / "bin"
+    path = f"{Path(sys.executable).parent}:{targets}:{os.environ['PATH']}"
+    sandbox.add("users", csv_file("users", 5))
+    for rows in (5, 0):
+        done = subprocess.run(
+            ["sh", "-ec", "\n".join(lines[2 + (not rows) :])],
+            cwd=tmp_path,
+            env={**os.environ, **sandbox.variables, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        written = [line for file in tmp_path.glob("users*.jsonl") for line in file.read_text().splitlines()]
+        assert len(written) == 5
+        assert json.loads((tmp_path / "state.json").read_text())["bookmarks"]["users"]["export_ids"]
+
+
 def test_into_csv(project: Project, sandbox: Sandbox) -> None:
     sandbox.add("users", USERS)
     project(
