@@ -83,6 +83,7 @@ class Fault:
         then: `close` the connection after them, `reset` it, or `stall` (send no more).
         framing: `length`, `chunked` or `close`: how the end of the file is shown.
         ranges: Whether `Range` is understood.
+        if_range: Whether `If-Range` is understood.
         acts: Create the export all the same before the fault.
         call: Is called first.
         only: Part of the path of the requests that it strikes.
@@ -97,6 +98,7 @@ class Fault:
     then: str = "close"
     framing: str = "length"
     ranges: bool = True
+    if_range: bool = True
     acts: bool = False
     call: Callable[[], object] | None = None
     only: str = ""
@@ -441,7 +443,7 @@ class _Store(_Handler):
         data, etag = export.data, export.etag
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         status, start, end = 200, 0, len(data)
-        if wanted and fault.ranges and self.headers.get("If-Range", etag) == etag:
+        if wanted and fault.ranges and (not fault.if_range or self.headers.get("If-Range", etag) == etag):
             start, end = int(wanted[1]), min(len(data), int(wanted[2]) + 1) if wanted[2] else len(data)
             status = 206 if start < len(data) else 416
         self.send_head(export, fault, status, start, end)

@@ -56,7 +56,7 @@ class Run:
 
     @property
     def warnings(self) -> list[str]:
-        return [line.split(" | ")[-1] for line in self.log.splitlines() if "| WARNING " in line]
+        return [line.split(" | ")[-1] for line in self.log.splitlines() if "| WARNING  | tap-dynamic" in line]
 
 
 class Tap:

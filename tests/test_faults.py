@@ -54,6 +54,15 @@ def change(_: Sandbox, export: Export) -> list[Fault]:
     return [Fault("file", after=HALF), Fault("file", call=swap)]
 
 
+def change_unnoticed(_: Sandbox, export: Export) -> list[Fault]:
+    """As before, but the store does not know If-Range, and the other object is as long."""
+
+    def swap() -> None:
+        export.data = USERS.swapcase()
+
+    return [Fault("file", after=HALF), Fault("file", call=swap, if_range=False)]
+
+
 def keep_changing(sandbox: Sandbox, export: Export) -> list[Fault]:
     """Whenever the download comes further, the object is another one."""
 
@@ -96,6 +105,7 @@ DOWNLOADS = [
     Case("stalled in the middle", cut(HALF, then="stall"), settings={"read_timeout": 0.3}),
     Case("cut, and the store knows no ranges", lambda _, __: [Fault("file", after=HALF), Fault("file", ranges=False)]),
     Case("cut, and the object changed", change),
+    Case("cut, and the object changed unnoticed", change_unnoticed),
     Case("the object changes for ever", keep_changing, "begun anew 10 times"),
     Case("cut, and the URL expired", expire),
     Case("cut, and the store has no ETag", cut(HALF), headers={"ETag": ""}),
@@ -222,6 +232,8 @@ def test_fault(sandbox: Sandbox, tap: Tap, documented: Message, case: Case) -> N
         assert export.id in run.errors[0] or case.name.startswith("list")
         assert "replication_key_value" not in run.bookmark("users")
         assert "ACTIVATE_VERSION" not in run.out
+        # The checksum of a gzip file is proven before a row of it is believed.
+        assert "gzip" not in case.name or not run.of("RECORD", "users")
     else:
         assert run.code == 0, run.log
         documented = dict.fromkeys(table(unpacked)[0]) if table(unpacked) else {}

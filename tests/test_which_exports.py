@@ -105,6 +105,13 @@ def test_a_named_pending_export_is_waited_for(sandbox: Sandbox, tap: Tap) -> Non
     assert {r["status"] for r in run.records("exports")} == {"completed"}
 
 
+def test_awaited_exports_of_a_model_are_read_in_order_of_completion(sandbox: Sandbox, tap: Tap) -> None:
+    """The one that is seen to end first was completed last."""
+    late = sandbox.add("users", SMALL, status="pending", looks=2, completed_at="2026-10-09T00:00:00.000Z")
+    early = sandbox.add("users", SMALL, status="pending", looks=4, completed_at="2026-10-08T00:00:00.000Z")
+    assert read(tap(export_ids=[late.id, early.id])) == [early.id, late.id]
+
+
 def test_state_stays_small_and_holds_no_secret(sandbox: Sandbox, tap: Tap) -> None:
     for _ in range(12):
         sandbox.add("users", SMALL)
