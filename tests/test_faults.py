@@ -196,6 +196,12 @@ BAD_FILES = [
     Case("an XML error", NONE, "the file is a page", b'<?xml version="1.0"?><Error><Code>SlowDown</Code></Error>'),
     Case("a JSON error", NONE, "the file is a page", b'{"error": "gone"}'),
     Case("gzip that is damaged", NONE, "damaged gzip data", gzip.compress(USERS)[:-3000] + b"x" * 3000),
+    Case(
+        "gzip whose checksum is wrong",
+        NONE,
+        "damaged gzip data",
+        gzip.compress(csv_file("users", 2000))[:-8] + bytes(8),
+    ),
     Case("gzip that ends too early", NONE, "damaged gzip data", gzip.compress(USERS)[:-9]),
 ]
 GOOD_FILES = [
