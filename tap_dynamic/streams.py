@@ -86,7 +86,6 @@ class ExportsStream(DynamicStream):
     name = "exports"
     path = "/exports"
     primary_keys: ClassVar[tuple[str, ...]] = ("id",)
-    records_jsonpath = "$.exports[*]"
     schema: ClassVar[StreamSchema[str]] = StreamSchema(SCHEMAS)
     emit_activate_version_messages = False
     """An export that Dynamic lists no more stays in the table: loaded rows refer to it."""

@@ -195,6 +195,22 @@ def test_the_example_of_the_readme(project: Project, sandbox: Sandbox) -> None:
     ]
 
 
+def test_unusual_headers_through_meltano_into_two_targets(
+    project: Project, tap: Tap, sandbox: Sandbox, postgres: Postgres
+) -> None:
+    header = ["id", "e.mail", "Größe 📏", "a b", "", "a b", "A B", "select"]
+    sandbox.add("users", to_csv([header, [str(n) for n in range(8)]]))
+    project("run", "tap-dynamic", "target-duckdb", **sandbox.variables)
+    rows = project.duckdb(
+        'select id, "e.mail", "größe 📏", "a b", column_5, "a b_2", "a b_3", "select" from dynamic.users'
+    )
+    assert rows == [[str(n) for n in range(8)]]
+    postgres.ask("drop schema if exists dynamic cascade")
+    feed(project, postgres, tap().out)
+    query = 'select id, "e.mail", "Größe 📏", "a b", column_5, "a b_2", "A B_3", "select" from dynamic.users'
+    assert postgres.ask(query) == rows
+
+
 def test_a_week_of_drift_into_duckdb(project: Project, sandbox: Sandbox) -> None:
     """No export, the first one, a new custom field, a column gone, a field of other content."""
     run = ("run", "tap-dynamic", "target-duckdb")
