@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from tests.conftest import select
 
 if TYPE_CHECKING:
     from sandbox.server import Sandbox
-    from tests.conftest import Tap
+    from tests.conftest import Message, Tap
 
 
 def ago(**span: float) -> str:
@@ -88,9 +89,9 @@ def test_the_id_is_in_the_state_from_the_moment_dynamic_answered(sandbox: Sandbo
     ids=["pending", "fresh", "old", "stuck", "failed", "gone"],
 )
 def test_what_an_earlier_run_requested(
-    sandbox: Sandbox, tap: Tap, fields: dict[str, str] | None, *, is_reused: bool
+    sandbox: Sandbox, tap: Tap, documented: Message, fields: dict[str, str] | None, *, is_reused: bool
 ) -> None:
-    catalog = select(tap.discover(), "exports", "users")
+    catalog = select(copy.deepcopy(documented), "exports", "users")
     asked = sandbox.add("users", csv_file("users", 7), **fields).id if fields else "gone"
     state = {"bookmarks": {"users": {"requested_export_id": asked}}}
     run = tap(request_exports=True, _catalog=catalog, _state=state)
