@@ -372,7 +372,7 @@ class DynamicStream(RESTStream[None]):
                 return _checked(self._json(self.send("POST", json={"format": "csv", "model": model})))
             except (RetriableAPIError, requests.RequestException) as error:
                 retries.wait(error)
-                if _status(error) != HTTPStatus.TOO_MANY_REQUESTS:
+                if status_of(error) != HTTPStatus.TOO_MANY_REQUESTS:
                     for export in self.list_exports(model=model):
                         if export["model"] == model and export["id"] not in old:
                             return export
@@ -395,7 +395,15 @@ class DynamicStream(RESTStream[None]):
         raise TapError(msg)
 
 
-def _status(error: Exception) -> int | None:
+def status_of(error: Exception) -> int | None:
+    """Tell the HTTP status that an error is about.
+
+    Args:
+        error: What a request ended with.
+
+    Returns:
+        The status, or None if there was no answer.
+    """
     response = getattr(error, "response", None)
     return None if response is None else int(response.status_code)
 

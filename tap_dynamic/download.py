@@ -18,7 +18,7 @@ import requests
 import urllib3
 from singer_sdk.exceptions import RetriableAPIError
 
-from tap_dynamic.client import Retries, TapError
+from tap_dynamic.client import Retries, TapError, status_of
 
 if TYPE_CHECKING:
     import logging
@@ -168,7 +168,7 @@ class _Download:
                 continue
             except RETRIED as caught:
                 error = caught
-            refused = getattr(getattr(error, "response", None), "status_code", None) == HTTPStatus.FORBIDDEN
+            refused = status_of(error) == HTTPStatus.FORBIDDEN
             if refused and retries.tries >= REFUSALS:
                 msg = f"{self.what}: the file host refuses fresh URLs (403). Check the proxies on the way."
                 raise TapError(msg)

@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from singer_sdk.singerlib.encoding.simple import Message
 
 UUID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+TOKEN = "^dyn_[!-~]+$"  # noqa: S105 (a pattern)
+URL = r"^https?://[^\s?#]+$"
 EXPECTED: dict[str, str] = {
     UUID: "a lower-case UUID of 36 characters",
-    "^dyn_[!-~]+$": "a token as Dynamic makes them: dyn_ and then no blanks",
-    r"^https?://[^\s?#]+$": "a URL that begins with https://",
+    TOKEN: "a token as Dynamic makes them: dyn_ and then no blanks",
+    URL: "a URL that begins with https://",
 }
 """What a pattern asks for, in words."""
 STOPS = (signal.SIGTERM, signal.SIGINT)
@@ -86,7 +88,7 @@ class TapDynamic(Tap):
         ),
         th.Property(
             "api_token",
-            th.StringType(pattern="^dyn_[!-~]+$"),
+            th.StringType(pattern=TOKEN),
             required=True,
             secret=True,
             title="API Token",
@@ -151,7 +153,7 @@ class TapDynamic(Tap):
         ),
         th.Property(
             "api_url",
-            th.StringType(pattern=r"^https?://[^\s?#]+$"),
+            th.StringType(pattern=URL),
             default="https://app.dynamicauth.com/api/v0",
             title="API URL",
             description="Base URL of Dynamic's API.",
