@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import hmac
@@ -43,6 +44,19 @@ def stamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
+@functools.lru_cache(maxsize=8)  # a store knows it, and does not read a file to answer a range of it
+def entity_tag(data: bytes) -> str:
+    """Make the entity tag of a file.
+
+    Args:
+        data: The file.
+
+    Returns:
+        A strong one, in quotes.
+    """
+    return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
+
+
 @dataclass
 class Export:
     """An export and its file."""
@@ -66,7 +80,7 @@ class Export:
     @property
     def etag(self) -> str:
         """The entity tag of its file."""
-        return f'"{hashlib.md5(self.data, usedforsecurity=False).hexdigest()}"'
+        return entity_tag(self.data)
 
 
 @dataclass
