@@ -42,7 +42,8 @@ TRIES = 8
 """How often a request is made that makes no progress."""
 PATIENCE = 600.0
 """Seconds: the longest sum of waits between two signs of progress."""
-
+TELL_EVERY = 10.0
+"""Seconds between two lines of progress."""
 
 REASONS = {
     "ChunkedEncodingError": "the connection was cut",
@@ -117,6 +118,34 @@ class Retries:
         self.logger.warning("%s: %s. Trying again in %.1f s.", self.what, reason, seconds)
         time.sleep(seconds)
         self.waited += seconds
+
+
+class Progress:
+    """Lines that say how far long work on a file is; none where it is short.
+
+    Args:
+        what: The file, for messages.
+        unit: What is counted.
+        logger: Where it is told.
+    """
+
+    def __init__(self, what: str, unit: str, logger: logging.Logger) -> None:
+        self.what, self.unit, self.logger = what, unit, logger
+        self.began = self.told = time.monotonic()
+
+    def tell(self, done: int, share: float | None) -> None:
+        """Log a line, where the last one is long ago.
+
+        Args:
+            done: Number of units so far.
+            share: Part of the file that is done, from 0 to 1, or None if nobody knows.
+        """
+        now = time.monotonic()
+        if now - self.told < TELL_EVERY:
+            return
+        self.told, spent = now, now - self.began
+        rest = f", {share:.0%} of the file, {spent / share - spent:.0f} s left" if share else ""
+        self.logger.info("%s: %s %s%s, %s a second.", self.what, f"{done:,}", self.unit, rest, f"{done / spent:,.0f}")
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,6 @@ import gzip
 import re
 import shutil
 import tempfile
-import time
 import zlib
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,7 +17,7 @@ import requests
 import urllib3
 from singer_sdk.exceptions import RetriableAPIError
 
-from tap_dynamic.client import Retries, TapError, status_of
+from tap_dynamic.client import Progress, Retries, TapError, status_of
 
 if TYPE_CHECKING:
     import logging
@@ -31,8 +30,6 @@ RESTARTS = 10
 REDIRECTS = 5
 REFUSALS = 3
 """How many fresh URLs in a row may be refused."""
-PROGRESS_EVERY = 10.0
-"""Seconds between two lines of progress."""
 
 RETRIED = (requests.RequestException, urllib3.exceptions.HTTPError, RetriableAPIError, ConnectionError)
 """What a download survives: it goes on where it was cut."""
@@ -151,7 +148,7 @@ class _Download:
         self.total: int | None = None
         self.etag: str | None = None
         self.restarts = 0
-        self.told = self.began = time.monotonic()
+        self.progress = Progress(what, "bytes downloaded", host.logger)
 
     def run(self) -> None:
         """Read until the file is whole."""
@@ -283,14 +280,7 @@ class _Download:
             raise TapError(msg) from None
         self.have += len(block)
         self.best = max(self.best, self.have)
-        now = time.monotonic()
-        if now - self.told >= PROGRESS_EVERY:
-            self.told = now
-            share = f" of {self.total:,} ({self.have / self.total:.0%})" if self.total else ""
-            speed = self.have / (now - self.began)
-            self.logger.info(
-                "%s: downloaded %s bytes%s, %s a second.", self.what, f"{self.have:,}", share, f"{speed:,.0f}"
-            )
+        self.progress.tell(self.have, self.have / self.total if self.total else None)
 
 
 def _check_gzip(spool: IO[bytes], what: str) -> None:
