@@ -37,11 +37,11 @@ def middle(costs: list[Cost], name: str) -> float:
     return statistics.median(cost[name] for cost in costs)
 
 
-def rows_side_by_side(python: Path, rows: int, pairs: int, *, with_stock: bool) -> None:
+def rows_side_by_side(python: Path, rows: int, width: int, pairs: int, *, with_stock: bool) -> None:
     """Print a line for each way, at one size."""
     with tempfile.TemporaryDirectory() as folder, Sandbox() as sandbox:
         file, config = Path(folder, "users.csv"), Path(folder, "config.json")
-        file.write_bytes(sandbox.add("users", users(rows)).data)
+        file.write_bytes(sandbox.add("users", users(rows, width)).data)
         config.write_text(json.dumps(sandbox.config))
         options = ("--config", config)
         ways: dict[str, tuple[str | Path, ...]] = {"tap-dynamic": (python, "-m", "tap_dynamic", *options)}
@@ -59,7 +59,7 @@ def rows_side_by_side(python: Path, rows: int, pairs: int, *, with_stock: bool) 
         costs: dict[str, list[Cost]] = {way: [] for way in ways}
         for _ in range(pairs):
             for way, command in ways.items():
-                costs[way].append(launch(*command))
+                costs[way].append(launch(*command, WIDTH=str(width)))
     for way, of in costs.items():
         ratios = [
             f"{statistics.median(theirs[n] / ours[n] for ours, theirs in zip(costs['tap-dynamic'], of)):.2f}"
@@ -67,62 +67,77 @@ def rows_side_by_side(python: Path, rows: int, pairs: int, *, with_stock: bool) 
         ]
         speed, cpu = rows / middle(of, "seconds"), middle(of, "cpu") / rows * 1e6
         peak = max(cost["mib"] for cost in of)
-        print(f"| {way} | {rows:,} | {speed:,.0f} | {cpu:.1f} | {peak:.0f} | {ratios[0]} | {ratios[1]} |", flush=True)
+        print(
+            f"| {way} | {rows:,} x {width} | {speed:,.0f} | {cpu:.1f} | {peak:.0f} | {ratios[0]} | {ratios[1]} |",
+            flush=True,
+        )
 
 
 def pipeline(python: Path, rows: int, pairs: int) -> None:
     """Print what this tap adds to the time of a target, beside `cat` of the same messages, with and without Meltano."""
     meltano = install("meltano", "meltano>=4,<5") / "meltano"
     with tempfile.TemporaryDirectory() as folder, Sandbox() as sandbox:
-        sandbox.add("users", users(rows))
+        sandbox.add("users", users(rows, 11))
         config, messages, settings, cat = (Path(folder, n) for n in ("config.json", "messages", "target.json", "cat"))
         config.write_text(json.dumps(sandbox.config))
         launch(python, "-m", "tap_dynamic", "--config", config, out=messages)
         cat.write_text(f"#!/bin/sh\nexec cat {messages}\n")
         cat.chmod(0o755)
-        # Installed as users do (what is editable, Meltano discovers anew each time), and `cat` as an extractor.
+        # Installed as users do, and `cat` as an extractor.
         project = (ROOT / "meltano.yml").read_text().replace("pip_url: -e .\n", f"pip_url: {ROOT}\n")
         project = project.replace(
             "  extractors:\n", f"  extractors:\n    - {{name: tap-cat, namespace: tap_cat, executable: {cat}}}\n"
         )
         Path(folder, "meltano.yml").write_text(project)
         here = (meltano, "--log-level=error", "--cwd", folder)
-        launch(*here, "install", "--plugin-type", "extractor", "tap-dynamic")
-        launch(*here, "install", "--plugin-type", "loader", "target-duckdb")
+        launch(*here, "install", **sandbox.variables)
+        tap = Path(folder, ".meltano", "extractors", "tap-dynamic", "venv", "bin", "tap-dynamic")
         target = Path(folder, ".meltano", "loaders", "target-duckdb", "venv", "bin", "target-duckdb")
-        # Every night but the first finds a catalog that Meltano has kept.
-        launch(*here, "invoke", "--dump=catalog", "tap-dynamic", **sandbox.variables)
-        costs: dict[str, list[Cost]] = {}
-        for number in range(pairs):
-            for way in ("meltano run tap-dynamic", "meltano run tap-cat", "cat |"):
-                base = str(Path(folder, f"{way.split()[-1].strip('|')}{number}.duckdb"))
-                settings.write_text(json.dumps({"filepath": base, "default_target_schema": "dynamic"}))
-                command: tuple[str | Path, ...] = (*here, *way.split()[1:], "target-duckdb", "--full-refresh")
-                if way == "cat |":
-                    command = ("sh", "-c", f"cat {messages} | {target} --config {settings}")
-                variables = {**sandbox.variables, "TARGET_DUCKDB_FILEPATH": base}
-                costs.setdefault(way, []).append(launch(*command, **variables))
-    print(f"\n| into target-duckdb, {rows:,} rows | seconds | rows a second | time / meltano run tap-dynamic |")
-    print("|:----|-----:|-----:|-----:|")
+        for program in (tap, target):
+            launch(program, "--help")  # the first start compiles what it imports
+        base = Path(folder, "output.duckdb")
+        settings.write_text(json.dumps({"filepath": str(base), "default_target_schema": "dynamic"}))
+        ways: dict[str, tuple[str | Path, ...]] = {
+            "`meltano run tap-dynamic`": (*here, "run", "--full-refresh", "tap-dynamic", "target-duckdb"),
+            "`meltano run`, `cat` as the extractor": (*here, "run", "--full-refresh", "tap-cat", "target-duckdb"),
+            "`tap-dynamic` into the target": ("sh", "-c", f"{tap} --config {config} | {target} --config {settings}"),
+            "`cat` into the target": ("sh", "-c", f"cat {messages} | {target} --config {settings}"),
+        }
+        costs: dict[str, list[Cost]] = {way: [] for way in ways}
+        for _ in range(pairs):
+            for way, command in ways.items():
+                costs[way].append(launch(*command, **sandbox.variables, TARGET_DUCKDB_FILEPATH=str(base)))
+                base.unlink()
+    print(f"\n| into target-duckdb, {rows:,} rows | seconds | rows a second | time / `cat` in Meltano | time / `cat` |")
+    print("|:----|-----:|-----:|-----:|-----:|")
+    _, cat_in_meltano, _, bare = costs.values()
     for way, of in costs.items():
-        ratio = statistics.median(b["seconds"] / a["seconds"] for a, b in zip(costs["meltano run tap-dynamic"], of))
+        ratios = [statistics.median(a["seconds"] / b["seconds"] for a, b in zip(of, c)) for c in (cat_in_meltano, bare)]
         seconds = middle(of, "seconds")
-        print(f"| {way} | {seconds:.1f} | {rows / seconds:,.0f} | {ratio:.3f} |")
+        print(f"| {way} | {seconds:.1f} | {rows / seconds:,.0f} | {ratios[0]:.3f} | {ratios[1]:.3f} |", flush=True)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks", description=__doc__)
-    parser.add_argument("--rows", type=int, nargs="*", default=[100_000, 1_000_000, 3_000_000])
+    sizes = ["200000x24", "100000x11", "600000x11", "1000000x11", "3000000x11"]
+    parser.add_argument("--sizes", nargs="*", default=sizes, help="rows x columns (eleven or more)")
     parser.add_argument("--pairs", type=int, default=3, help="paired runs of each way")
-    parser.add_argument("--stock-up-to", type=int, default=1_000_000, help="the stock tap is slow: no larger sizes")
+    parser.add_argument("--stock-up-to", type=int, default=600_000, help="rows: the stock tap is slow")
     parser.add_argument("--pipeline", type=int, default=600_000, help="rows of the pipeline, 0 for none")
     options = parser.parse_args()
     python = install("dev", "--quiet", "--editable", ".", "--group", "dev") / "python"
-    print("| way | rows | rows a second | CPU s / million rows | peak MiB | time / tap-dynamic | CPU / tap-dynamic |")
-    print("|:----|-----:|--------------:|---------------------:|---------:|-------------------:|------------------:|")
-    for rows in options.rows:
-        rows_side_by_side(python, rows, options.pairs, with_stock=rows <= options.stock_up_to)
+    for module in ("tap_dynamic", "benchmarks.stock"):
+        launch(python, "-m", module, "--help", WIDTH="11")  # the first start compiles what it imports
+    print(
+        "| way | rows x columns | rows a second | CPU s / M rows | peak MiB | time / tap-dynamic | CPU / tap-dynamic |"
+    )
+    print(
+        "|:----|---------------:|--------------:|---------------:|---------:|-------------------:|------------------:|"
+    )
+    for size in options.sizes:
+        rows, width = map(int, size.split("x"))
+        rows_side_by_side(python, rows, width, options.pairs, with_stock=rows <= options.stock_up_to)
     if options.pipeline and shutil.which("sh"):
         pipeline(python, options.pipeline, options.pairs)
 

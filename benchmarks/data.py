@@ -1,28 +1,44 @@
-"""A users file of eleven columns, of any size."""
+"""A users file of eleven columns or more, of any size."""
 
 from __future__ import annotations
 
-HEADER = (
+COLUMNS = (
     "id", "email", "firstName", "username", "country", "newUser", "firstVisit", "lastVisit",
     "wallet", "chain", "loyalty points",
 )  # fmt: skip
+MORE = ("twitter", "", "level 3", "0042", "2026-11-01", "https://example.com/a/b", "x")
+"""Cells of the further columns, by turns."""
 
 
-def users(count: int) -> bytes:
+def header(width: int) -> tuple[str, ...]:
+    """Name the columns.
+
+    Args:
+        width: Their number, eleven or more.
+
+    Returns:
+        As many names.
+    """
+    return (*COLUMNS, *(f"custom field {n}" for n in range(len(COLUMNS), width)))
+
+
+def users(count: int, width: int) -> bytes:
     """Write the file.
 
     Args:
         count: Number of rows.
+        width: Number of columns.
 
     Returns:
-        CSV, about 190 bytes a row.
+        CSV, about 190 bytes a row of eleven columns.
     """
-    lines = [",".join(HEADER)]
+    rest = "".join(f",{MORE[n % len(MORE)]}" for n in range(len(COLUMNS), width))
+    lines = [",".join(header(width))]
     for n in range(count):
         day = f"2026-{n % 12 + 1:02d}-{n % 28 + 1:02d}T{n % 24:02d}:{n % 60:02d}:07.{n % 1000:03d}Z"
         name = f'"{n % 977}, says ""hi"""' if n % 10 == 0 else f"name{n % 977}"
         lines.append(
             f"{n:08x}-1111-4222-8333-444444444444,user{n}@example.com,{name},user{n},{'US' if n % 4 else ''},"
-            f"{'true' if n % 5 else 'false'},{day},{day if n % 3 else ''},0x{n:040x},EVM,{n % 100:03d}"
+            f"{'true' if n % 5 else 'false'},{day},{day if n % 3 else ''},0x{n:040x},EVM,{n % 100:03d}{rest}"
         )
     return "\n".join([*lines, ""]).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import tempfile
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,7 +11,7 @@ import requests
 from singer_sdk import Stream, Tap
 from singer_sdk import typing as th
 
-from benchmarks.data import HEADER
+from benchmarks.data import header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,7 @@ class Users(Stream):
     primary_keys = ("id",)
 
     schema: ClassVar[dict[str, Any]] = th.PropertiesList(
-        *(th.Property(name, TYPES.get(name, th.StringType)) for name in HEADER)
+        *(th.Property(name, TYPES.get(name, th.StringType)) for name in header(int(os.environ["WIDTH"])))
     ).to_dict()
 
     def get_records(self, context: Any) -> Iterator[dict[str, Any]]:  # noqa: ARG002
