@@ -6,7 +6,7 @@ COLUMNS = (
     "id", "email", "firstName", "username", "country", "newUser", "firstVisit", "lastVisit",
     "wallet", "chain", "loyalty points",
 )  # fmt: skip
-MORE = ("twitter", "", "level 3", "0042", "2026-11-01", "https://example.com/a/b", "x")
+MORE = ("@user{0}", "", "level {1}", "{0:07d}", "2026-11-{1:02d}", "https://example.com/u/{0}", "{2:x}")
 """Cells of the further columns, by turns."""
 
 
@@ -32,11 +32,12 @@ def users(count: int, width: int) -> bytes:
     Returns:
         CSV, about 190 bytes a row of eleven columns.
     """
-    rest = "".join(f",{MORE[n % len(MORE)]}" for n in range(len(COLUMNS), width))
+    more = "".join(f",{MORE[n % len(MORE)]}" for n in range(len(COLUMNS), width))
     lines = [",".join(header(width))]
     for n in range(count):
         day = f"2026-{n % 12 + 1:02d}-{n % 28 + 1:02d}T{n % 24:02d}:{n % 60:02d}:07.{n % 1000:03d}Z"
         name = f'"{n % 977}, says ""hi"""' if n % 10 == 0 else f"name{n % 977}"
+        rest = more.format(n, n % 28 + 1, n * 2654435761)
         lines.append(
             f"{n:08x}-1111-4222-8333-444444444444,user{n}@example.com,{name},user{n},{'US' if n % 4 else ''},"
             f"{'true' if n % 5 else 'false'},{day},{day if n % 3 else ''},0x{n:040x},EVM,{n % 100:03d}{rest}"
