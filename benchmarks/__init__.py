@@ -1,1 +1,1 @@
-"""Speed and memory, as ratios measured side by side in one run."""
+"""Benchmarks of speed and memory, reported as ratios between candidates measured in the same run."""

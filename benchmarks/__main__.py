@@ -1,4 +1,4 @@
-"""`python3 -m benchmarks`: this tap beside the stock way, the bare loop, and in a pipeline beside `cat`."""
+"""Compare the speed and memory of this tap with a stock SDK tap, a minimal loop and, in a pipeline, `cat`."""
 
 from __future__ import annotations
 
@@ -16,130 +16,143 @@ from benchmarks.data import users
 from sandbox.server import Sandbox
 from sandbox.setup import ROOT, install
 
-Cost = dict[str, float]
+Command = tuple[str | Path, ...]
+Measurement = dict[str, float]
+"""`seconds`, `cpu` seconds and `mib` of peak memory of a process, and its exit `code`."""
 
 
-def launch(*command: str | Path, out: str | Path = os.devnull, **variables: str) -> Cost:
-    """Run a command; what it cost: `seconds`, `cpu` seconds, and `mib` of peak memory."""
-    words = [sys.executable, "-S", ROOT / "benchmarks" / "launch.py", out, *command]
-    # Python's own defaults: a shell that forbids bytecode would have each process compile all it imports.
-    shell = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    environment = {**shell, **variables, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(list(map(str, words)), env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
-    cost: Cost = json.loads(done.stdout)
-    if cost["code"]:
-        sys.exit(f"{command} failed:\n{done.stderr[-2000:]}")
-    return cost
+def measure(*command: str | Path, out: str | Path = os.devnull, **variables: str) -> Measurement:
+    """Run a command and measure it; exit if it fails."""
+    arguments = [sys.executable, "-S", ROOT / "benchmarks" / "launch.py", out, *command]
+    # Ignore the caller's Python settings: PYTHONDONTWRITEBYTECODE would make every process compile its imports.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment = {**inherited, **variables, "PYTHONPATH": str(ROOT)}
+    completed = subprocess.run(
+        list(map(str, arguments)), env=environment, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    measurement: Measurement = json.loads(completed.stdout)
+    if measurement["code"]:
+        sys.exit(f"{command} failed:\n{completed.stderr[-2000:]}")
+    return measurement
 
 
-def middle(costs: list[Cost], name: str) -> float:
-    """The median of a cost."""
-    return statistics.median(cost[name] for cost in costs)
+def median(measurements: list[Measurement], name: str) -> float:
+    """Return the median of one quantity."""
+    return statistics.median(measurement[name] for measurement in measurements)
 
 
-def rows_side_by_side(python: Path, rows: int, width: int, pairs: int, *, with_stock: bool) -> None:
-    """Print a line for each way, at one size."""
+def median_ratio(measurements: list[Measurement], baseline: list[Measurement], name: str) -> float:
+    """Return the median ratio of one quantity to that of the baseline, run by run."""
+    return statistics.median(measured[name] / base[name] for measured, base in zip(measurements, baseline))
+
+
+def compare_taps(python: Path, rows: int, width: int, pairs: int, *, with_stock: bool) -> None:
+    """Print a line for each candidate, at one size."""
     with tempfile.TemporaryDirectory() as folder, Sandbox() as sandbox:
         file, config = Path(folder, "users.csv"), Path(folder, "config.json")
         file.write_bytes(sandbox.add("users", users(rows, width)).data)
         config.write_text(json.dumps(sandbox.config))
         options = ("--config", config)
-        ways: dict[str, tuple[str | Path, ...]] = {"tap-dynamic": (python, "-m", "tap_dynamic", *options)}
+        candidates: dict[str, Command] = {"tap-dynamic": (python, "-m", "tap_dynamic", *options)}
         if with_stock:
-            ways["stock SDK tap"] = (python, "-m", "benchmarks.stock", *options)
-            storage = {
+            candidates["stock SDK tap"] = (python, "-m", "benchmarks.stock", *options)
+            batch_config = {
                 "encoding": {"format": "jsonl", "compression": "gzip"},
                 "storage": {"root": f"file://{folder}/batches"},
             }
             batches = Path(folder, "batches.json")
-            batches.write_text(json.dumps({**sandbox.config, "batch_config": storage}))
-            ways["tap-dynamic, BATCH"] = (python, "-m", "tap_dynamic", "--config", batches)
-            ways["stock SDK tap, BATCH"] = (python, "-m", "benchmarks.stock", "--config", batches)
-        ways["bare loop"] = (python, "-m", "benchmarks.bare", file)
-        costs: dict[str, list[Cost]] = {way: [] for way in ways}
+            batches.write_text(json.dumps({**sandbox.config, "batch_config": batch_config}))
+            candidates["tap-dynamic, BATCH"] = (python, "-m", "tap_dynamic", "--config", batches)
+            candidates["stock SDK tap, BATCH"] = (python, "-m", "benchmarks.stock", "--config", batches)
+        candidates["bare loop"] = (python, "-m", "benchmarks.bare", file)
+        results: dict[str, list[Measurement]] = {name: [] for name in candidates}
         for _ in range(pairs):
-            for way, command in ways.items():
-                costs[way].append(launch(*command, WIDTH=str(width)))
-    for way, of in costs.items():
-        ratios = [
-            f"{statistics.median(theirs[n] / ours[n] for ours, theirs in zip(costs['tap-dynamic'], of)):.2f}"
-            for n in ("seconds", "cpu")
-        ]
-        speed, cpu = rows / middle(of, "seconds"), middle(of, "cpu") / rows * 1e6
-        peak = max(cost["mib"] for cost in of)
+            for name, command in candidates.items():
+                results[name].append(measure(*command, WIDTH=str(width)))
+    for name, measurements in results.items():
+        time_ratio, cpu_ratio = (median_ratio(measurements, results["tap-dynamic"], n) for n in ("seconds", "cpu"))
+        speed, cpu = rows / median(measurements, "seconds"), median(measurements, "cpu") / rows * 1e6
+        peak = max(measurement["mib"] for measurement in measurements)
         print(
-            f"| {way} | {rows:,} x {width} | {speed:,.0f} | {cpu:.1f} | {peak:.0f} | {ratios[0]} | {ratios[1]} |",
+            f"| {name} | {rows:,} x {width} | {speed:,.0f} | {cpu:.1f} | {peak:.0f}"
+            f" | {time_ratio:.2f} | {cpu_ratio:.2f} |",
             flush=True,
         )
 
 
-def pipeline(python: Path, rows: int, pairs: int) -> None:
-    """Print what this tap adds to the time of a target, beside `cat` of the same messages, with and without Meltano."""
+def compare_pipelines(python: Path, rows: int, pairs: int) -> None:
+    """Print the duration of a load by this tap, and by `cat` of the same messages, with and without Meltano."""
     meltano = install("meltano", "meltano>=4,<5") / "meltano"
     with tempfile.TemporaryDirectory() as folder, Sandbox() as sandbox:
         sandbox.add("users", users(rows, 11))
         config, messages, settings, cat = (Path(folder, n) for n in ("config.json", "messages", "target.json", "cat"))
         config.write_text(json.dumps(sandbox.config))
-        launch(python, "-m", "tap_dynamic", "--config", config, out=messages)
+        measure(python, "-m", "tap_dynamic", "--config", config, out=messages)
         cat.write_text(f"#!/bin/sh\nexec cat {messages}\n")
         cat.chmod(0o755)
-        # Installed as users do, and `cat` as an extractor.
+        # A regular installation of the tap instead of an editable one, and `cat` as another extractor.
         project = (ROOT / "meltano.yml").read_text().replace("pip_url: -e .\n", f"pip_url: {ROOT}\n")
         project = project.replace(
             "  extractors:\n", f"  extractors:\n    - {{name: tap-cat, namespace: tap_cat, executable: {cat}}}\n"
         )
         Path(folder, "meltano.yml").write_text(project)
-        here = (meltano, "--log-level=error", "--cwd", folder)
-        launch(*here, "install", **sandbox.variables)
+        run_meltano = (meltano, "--log-level=error", "--cwd", folder)
+        measure(*run_meltano, "install", **sandbox.variables)
         tap = Path(folder, ".meltano", "extractors", "tap-dynamic", "venv", "bin", "tap-dynamic")
         target = Path(folder, ".meltano", "loaders", "target-duckdb", "venv", "bin", "target-duckdb")
         for program in (tap, target):
-            launch(program, "--help")  # the first start compiles what it imports
-        base = Path(folder, "output.duckdb")
-        settings.write_text(json.dumps({"filepath": str(base), "default_target_schema": "dynamic"}))
-        ways: dict[str, tuple[str | Path, ...]] = {
-            "`meltano run tap-dynamic`": (*here, "run", "--full-refresh", "tap-dynamic", "target-duckdb"),
-            "`meltano run`, `cat` as the extractor": (*here, "run", "--full-refresh", "tap-cat", "target-duckdb"),
+            measure(program, "--help")  # warm-up: the first start compiles the imports
+        database = Path(folder, "output.duckdb")
+        settings.write_text(json.dumps({"filepath": str(database), "default_target_schema": "dynamic"}))
+        candidates: dict[str, Command] = {
+            "`meltano run tap-dynamic`": (*run_meltano, "run", "--full-refresh", "tap-dynamic", "target-duckdb"),
+            "`meltano run`, `cat` as the extractor": (
+                *run_meltano, "run", "--full-refresh", "tap-cat", "target-duckdb",
+            ),
             "`tap-dynamic` into the target": ("sh", "-c", f"{tap} --config {config} | {target} --config {settings}"),
             "`cat` into the target": ("sh", "-c", f"cat {messages} | {target} --config {settings}"),
-        }
-        costs: dict[str, list[Cost]] = {way: [] for way in ways}
+        }  # fmt: skip
+        results: dict[str, list[Measurement]] = {name: [] for name in candidates}
         for _ in range(pairs):
-            for way, command in ways.items():
-                costs[way].append(launch(*command, **sandbox.variables, TARGET_DUCKDB_FILEPATH=str(base)))
-                base.unlink()
-    print(f"\n| into target-duckdb, {rows:,} rows | seconds | rows a second | time / `cat` in Meltano | time / `cat` |")
+            for name, command in candidates.items():
+                results[name].append(measure(*command, **sandbox.variables, TARGET_DUCKDB_FILEPATH=str(database)))
+                database.unlink()
+    print(
+        f"\n| into target-duckdb, {rows:,} rows | seconds | rows per second | time / `cat` in Meltano | time / `cat` |"
+    )
     print("|:----|-----:|-----:|-----:|-----:|")
-    _, cat_in_meltano, _, bare = costs.values()
-    for way, of in costs.items():
-        ratios = [statistics.median(a["seconds"] / b["seconds"] for a, b in zip(of, c)) for c in (cat_in_meltano, bare)]
-        seconds = middle(of, "seconds")
-        print(f"| {way} | {seconds:.1f} | {rows / seconds:,.0f} | {ratios[0]:.3f} | {ratios[1]:.3f} |", flush=True)
+    _, cat_in_meltano, _, cat_alone = results.values()
+    for name, measurements in results.items():
+        ratios = [median_ratio(measurements, baseline, "seconds") for baseline in (cat_in_meltano, cat_alone)]
+        seconds = median(measurements, "seconds")
+        print(f"| {name} | {seconds:.1f} | {rows / seconds:,.0f} | {ratios[0]:.3f} | {ratios[1]:.3f} |", flush=True)
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmarks and print the tables."""
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks", description=__doc__)
     sizes = ["200000x24", "100000x11", "600000x11", "1000000x11", "3000000x11"]
-    parser.add_argument("--sizes", nargs="*", default=sizes, help="rows x columns (eleven or more)")
-    parser.add_argument("--pairs", type=int, default=3, help="paired runs of each way")
-    parser.add_argument("--stock-up-to", type=int, default=600_000, help="rows: the stock tap is slow")
-    parser.add_argument("--pipeline", type=int, default=600_000, help="rows of the pipeline, 0 for none")
+    parser.add_argument("--sizes", nargs="*", default=sizes, help="rows x columns (at least eleven)")
+    parser.add_argument("--pairs", type=int, default=3, help="number of runs of each candidate")
+    parser.add_argument("--stock-up-to", type=int, default=600_000, help="largest number of rows for the stock tap")
+    parser.add_argument("--pipeline", type=int, default=600_000, help="rows of the pipeline benchmark, 0 to skip it")
     options = parser.parse_args()
     python = install("dev", "--quiet", "--editable", ".", "--group", "dev") / "python"
     for module in ("tap_dynamic", "benchmarks.stock"):
-        launch(python, "-m", module, "--help", WIDTH="11")  # the first start compiles what it imports
+        measure(python, "-m", module, "--help", WIDTH="11")  # warm-up: the first start compiles the imports
     print(
-        "| way | rows x columns | rows a second | CPU s / M rows | peak MiB | time / tap-dynamic | CPU / tap-dynamic |"
+        "| candidate | rows x columns | rows per second | CPU s / M rows | peak MiB"
+        " | time / tap-dynamic | CPU / tap-dynamic |"
     )
     print(
-        "|:----|---------------:|--------------:|---------------:|---------:|-------------------:|------------------:|"
+        "|:----------|---------------:|----------------:|---------------:|---------:"
+        "|-------------------:|------------------:|"
     )
     for size in options.sizes:
         rows, width = map(int, size.split("x"))
-        rows_side_by_side(python, rows, width, options.pairs, with_stock=rows <= options.stock_up_to)
+        compare_taps(python, rows, width, options.pairs, with_stock=rows <= options.stock_up_to)
     if options.pipeline and shutil.which("sh"):
-        pipeline(python, options.pipeline, options.pairs)
+        compare_pipelines(python, options.pipeline, options.pairs)
 
 
 main()

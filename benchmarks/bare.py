@@ -1,4 +1,4 @@
-"""The ceiling: the bare loop over a local file, which converts nothing, checks nothing and downloads nothing."""
+"""The upper bound: a minimal loop over a local file, without conversion, checks or download."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ with (
 ):
     rows = csv.reader(file)
     header = next(rows)
-    for row in rows:  # noqa: FURB122 (the loop is what is measured)
+    for row in rows:  # noqa: FURB122 (the loop itself is measured)
         out.write(encode({"type": "RECORD", "stream": "users", "record": dict(zip(header, row))}) + b"\n")

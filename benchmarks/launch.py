@@ -1,6 +1,6 @@
-"""Run a command from a small process, and tell what it cost.
+"""Run a command from a small process, and print its duration, CPU time and peak memory as JSON.
 
-Linux carries the peak memory of whoever forks over into the child, so a large process can't measure a small one.
+On Linux a forked child inherits its parent's peak memory, so a large process can't measure a small one.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import os
 import sys
 import time
 
-began = time.monotonic()
+started = time.monotonic()
 process = os.fork()
 if not process:
     os.dup2(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
     os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606
 _, status, usage = os.wait4(process, 0)
-cost = {
+usage_report = {
     "code": os.waitstatus_to_exitcode(status),
-    "seconds": time.monotonic() - began,
+    "seconds": time.monotonic() - started,
     "cpu": usage.ru_utime + usage.ru_stime,
     "mib": usage.ru_maxrss / 1024,
 }
-print(json.dumps(cost))
+print(json.dumps(usage_report))

@@ -1,4 +1,4 @@
-"""The stock way: a tap that is written with the SDK's defaults and `csv.DictReader`."""
+"""The baseline: a tap built with the SDK's defaults and `csv.DictReader`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Users(Stream):
     ).to_dict()
 
     def get_records(self, context: Any) -> Iterator[dict[str, Any]]:  # noqa: ARG002
-        """Download, then read."""
+        """Download the file, then yield its rows."""
         url = f"{self.config['api_url']}/environments/{self.config['environment_id']}/exports"
         headers = {"Authorization": f"Bearer {self.config['api_token']}"}
         exports = requests.get(url, headers=headers, timeout=60).json()["exports"]
@@ -47,7 +47,7 @@ class Users(Stream):
 
 
 class StockTap(Tap):
-    """A tap of one stream."""
+    """A tap with one stream."""
 
     name = "tap-stock"
     config_jsonschema: ClassVar[dict[str, Any]] = th.PropertiesList(
@@ -55,7 +55,7 @@ class StockTap(Tap):
     ).to_dict()
 
     def discover_streams(self) -> list[Stream]:
-        """The one stream."""
+        """Return the only stream."""
         return [Users(self)]
 
 

@@ -1,1 +1,1 @@
-"""A simulated Dynamic API with its object store, for the demo, the tests and the benchmarks."""
+"""A simulated Dynamic API and object store, used by the demo, the tests and the benchmarks."""

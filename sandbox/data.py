@@ -1,4 +1,4 @@
-"""Believable exports of any size, the same for the same seed."""
+"""Realistic sample exports of any size, reproducible by seed."""
 
 from __future__ import annotations
 
@@ -44,30 +44,21 @@ HEADERS = {
 
 
 def rows(model: str, count: int, seed: int = 0) -> Iterator[list[str]]:
-    """Make the rows of an export.
-
-    Args:
-        model: `users` or `visits`.
-        count: Number of rows.
-        seed: Other seeds give other rows.
-
-    Yields:
-        The cells of a row, in the order of `HEADERS`.
-    """
-    dice = random.Random(f"{model}-{seed}")  # noqa: S311 (sample data)
-    environment = str(uuid.UUID(int=dice.getrandbits(128), version=4))
+    """Yield the rows of a sample export, with cells in the order of `HEADERS`."""
+    rng = random.Random(f"{model}-{seed}")  # noqa: S311 (sample data)
+    environment = str(uuid.UUID(int=rng.getrandbits(128), version=4))
     for number in range(count):
-        key = str(uuid.UUID(int=dice.getrandbits(128), version=4))
-        chain, wallet = dice.choice(CHAINS), dice.choice(WALLETS)
-        address = f"0x{dice.getrandbits(160):040x}"
+        key = str(uuid.UUID(int=rng.getrandbits(128), version=4))
+        chain, wallet = rng.choice(CHAINS), rng.choice(WALLETS)
+        address = f"0x{rng.getrandbits(160):040x}"
         clock = f"{number % 24:02d}:{number % 60:02d}:07.{number % 1000:03d}"
         day = f"2026-{number % 12 + 1:02d}-{number % 28 + 1:02d}T{clock}Z"
         if model == "visits":
             yield [key, address, chain, wallet, "browserExtension", day, environment]
             continue
-        first, last = dice.choice(FIRST), dice.choice(LAST)
+        first, last = rng.choice(FIRST), rng.choice(LAST)
         name = f"{first.lower()}{number}"
-        metadata = {"plan": dice.choice(["free", "pro"]), "note": "likes, commas" if number % 3 else 'says "hi"'}
+        metadata = {"plan": rng.choice(["free", "pro"]), "note": "likes, commas" if number % 3 else 'says "hi"'}
         credentials = [{"address": address, "chain": chain, "walletName": wallet}]
         yield [
             key,
@@ -75,8 +66,8 @@ def rows(model: str, count: int, seed: int = 0) -> Iterator[list[str]]:
             first,
             last,
             f"{name}\nsecond line" if number % 11 == 0 else name,
-            dice.choice(["US", "DE", "KR", ""]),
-            dice.choice(TEAMS),
+            rng.choice(["US", "DE", "KR", ""]),
+            rng.choice(TEAMS),
             "true" if number % 5 == 0 else "false",
             day,
             day if number % 4 else "",
@@ -93,28 +84,12 @@ def rows(model: str, count: int, seed: int = 0) -> Iterator[list[str]]:
 
 
 def csv_file(model: str, count: int, seed: int = 0) -> bytes:
-    """Write an export as a CSV file.
-
-    Args:
-        model: `users` or `visits`.
-        count: Number of rows.
-        seed: Other seeds give other rows.
-
-    Returns:
-        The file: UTF-8, CRLF, a header.
-    """
+    """Return a sample export as a CSV file: UTF-8, CRLF, with a header."""
     return to_csv([HEADERS[model], *rows(model, count, seed)])
 
 
 def to_csv(table: list[list[str]]) -> bytes:
-    """Write rows as Python's `csv` does.
-
-    Args:
-        table: The header and the rows.
-
-    Returns:
-        The file: UTF-8, CRLF.
-    """
+    """Encode a header and rows as CSV with Python's defaults, in UTF-8."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows(table)
     return text.getvalue().encode()

@@ -1,6 +1,6 @@
-"""The main job, shown: Dynamic's exports into DuckDB through Meltano.
+"""Load Dynamic's exports into DuckDB through Meltano, and print a sample of the tables.
 
-With TAP_DYNAMIC_ENVIRONMENT_ID and TAP_DYNAMIC_API_TOKEN set, from Dynamic; else from the sandbox.
+Reads from Dynamic if TAP_DYNAMIC_ENVIRONMENT_ID and TAP_DYNAMIC_API_TOKEN are set, otherwise from the sandbox.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from sandbox.setup import ROOT, install, run
 
 SHOW = """
 import sys, duckdb
-base = duckdb.connect(sys.argv[1], read_only=True)
-for (table,) in base.execute("select table_name from information_schema.tables order by 1").fetchall():
-    count = base.execute(f'select count(*) from dynamic."{table}"').fetchall()[0][0]
-    print(f"\\n{table}: {count:,} rows, for example")
-    own = "columns(c -> c not like '!_sdc%' escape '!')"
-    base.sql(f'select {own} from dynamic."{table}" limit 4').show(max_width=120)
-print("All of it is in", sys.argv[1])
+connection = duckdb.connect(sys.argv[1], read_only=True)
+for (table,) in connection.execute("select table_name from information_schema.tables order by 1").fetchall():
+    count = connection.execute(f'select count(*) from dynamic."{table}"').fetchall()[0][0]
+    print(f"\\n{table}: {count:,} rows, for example:")
+    columns = "columns(c -> c not like '!_sdc%' escape '!')"
+    connection.sql(f'select {columns} from dynamic."{table}" limit 4').show(max_width=120)
+print("DuckDB file:", sys.argv[1])
 """
 
 
 def main() -> None:
-    """Install, load, show."""
+    """Install Meltano and the plugins, load the exports and print a sample."""
     commands = install("meltano", "meltano>=4,<5")
     run(commands / "meltano", "--log-level=warning", "install")
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What the README's two commands need on a machine that has only Python, pip and git."""
+"""Virtual environments for the README's two commands; needs only Python, pip and git."""
 
 from __future__ import annotations
 
@@ -12,37 +12,34 @@ BIN = "Scripts" if os.name == "nt" else "bin"
 
 
 def run(*command: str | Path, **environment: str) -> None:
-    """Run a command in the project's folder; if it fails, end with its exit code.
-
-    Args:
-        command: The command.
-        environment: Variables beside those of this process.
-    """
-    done = subprocess.run([str(word) for word in command], cwd=ROOT, env={**os.environ, **environment}, check=False)
-    if done.returncode:
-        sys.exit(done.returncode)
+    """Run a command in the project root with extra environment variables; exit with its code if it fails."""
+    completed = subprocess.run(
+        [str(word) for word in command], cwd=ROOT, env={**os.environ, **environment}, check=False
+    )
+    if completed.returncode:
+        sys.exit(completed.returncode)
 
 
 def install(name: str, *requirements: str) -> Path:
-    """Make a virtual environment below `.venv`, where it is not there yet.
+    """Install requirements into a virtual environment, creating it if needed.
 
     Args:
-        name: Its folder.
+        name: Its folder in `.venv`.
         requirements: Arguments of `pip install`.
 
     Returns:
-        The folder of its commands.
+        The folder of its executables.
     """
-    if sys.version_info < (3, 10):  # noqa: UP036 (whoever runs this may have an older one)
+    if sys.version_info < (3, 10):  # noqa: UP036 (the interpreter that runs this may be older)
         sys.exit("tap-dynamic needs Python 3.10 or newer.")
-    place = ROOT / ".venv" / name
-    if not (place / BIN / "pip").exists() and not (place / BIN / "pip.exe").exists():
+    folder = ROOT / ".venv" / name
+    if not (folder / BIN / "pip").exists() and not (folder / BIN / "pip.exe").exists():
         try:
-            subprocess.run([sys.executable, "-m", "venv", str(place)], check=True, capture_output=True)
-        except subprocess.CalledProcessError:  # some systems ship venv apart, virtualenv needs only pip
+            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True)
+        except subprocess.CalledProcessError:  # some distributions package venv separately; virtualenv needs only pip
             tools = ROOT / ".venv" / "tools"
             run(sys.executable, "-m", "pip", "install", "--quiet", "--target", tools, "virtualenv")
-            run(sys.executable, "-m", "virtualenv", "--quiet", place, PYTHONPATH=str(tools))
-        run(place / BIN / "python", "-m", "pip", "install", "--quiet", "--upgrade", "pip>=25.1")
-    run(place / BIN / "python", "-m", "pip", "install", "--quiet", *requirements)
-    return place / BIN
+            run(sys.executable, "-m", "virtualenv", "--quiet", folder, PYTHONPATH=str(tools))
+        run(folder / BIN / "python", "-m", "pip", "install", "--quiet", "--upgrade", "pip>=25.1")
+    run(folder / BIN / "python", "-m", "pip", "install", "--quiet", *requirements)
+    return folder / BIN

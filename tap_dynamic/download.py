@@ -1,13 +1,11 @@
-"""From a pre-signed URL to a verified file: all of its bytes, or an error."""
+"""From a pre-signed URL to a verified local file: all of its bytes, or an error."""
 
 from __future__ import annotations
 
-import errno
-import gzip
 import re
 import shutil
 import tempfile
-import zlib
+import time
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING
@@ -17,239 +15,312 @@ import requests
 import urllib3
 from singer_sdk.exceptions import RetriableAPIError
 
-from tap_dynamic.client import Progress, Retries, TapError, status_of
+from tap_dynamic.errors import FileUnusable, TapError, host_of, status_of
+from tap_dynamic.progress import ProgressLogger
+from tap_dynamic.retry import Backoff
+from tap_dynamic.session import new_session
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
 
 BLOCK = 1 << 18
-"""Bytes that are read from the network at once."""
-RESTARTS = 10
-"""How often a file is begun anew, because it changed or can't be resumed."""
-REDIRECTS = 5
-REFUSALS = 3
+"""Bytes that are read from the network at once, at most."""
+MAX_RESTARTS = 10
+"""How often a download starts over, because the object changed or can't be resumed."""
+MAX_REDIRECTS = 5
+MAX_REFUSALS = 3
 """How many fresh URLs in a row may be refused."""
+MIN_RATE = 1024
+"""Bytes per second below which a host counts as stalled."""
+RATE_WINDOW = 60.0
+"""Seconds over which the rate is measured."""
+EXPIRED = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+"""What stores answer to an expired URL: S3 400 or 403, others 401."""
+NEUTRAL_ENCODINGS = {"", "identity", "gzip", "x-gzip", "utf-8", "utf8", "aws-chunked", "binary", "none"}
+"""Values of `Content-Encoding` that leave the stored bytes as they are; gzip is recognised by its first bytes."""
 
 RETRIED = (requests.RequestException, urllib3.exceptions.HTTPError, RetriableAPIError, ConnectionError)
-"""What a download survives: it goes on where it was cut."""
+"""Failures that a download survives: it resumes where it was cut."""
 
 
-class _Restart(Exception):  # noqa: N818 (a turn, no error)
-    """What the store holds is not what was begun."""
+class _ChangedError(Exception):
+    """The object in the store is not the one that was begun."""
 
 
-@dataclass
+@dataclass(frozen=True)
+class Head:
+    """The first bytes of a file, as stored, and whether they are all of it."""
+
+    data: bytes
+    is_whole: bool
+
+
 class FileHost:
     """The object store behind the pre-signed URLs. It never sees the API token.
 
     Args:
-        agent: The `User-Agent`.
+        user_agent: The `User-Agent`.
         timeout: Seconds to wait for a connection, and for the next byte.
-        schemes: The schemes that are allowed: https, and http where the API itself is.
-        logger: Where progress is told.
+        schemes: The schemes that are followed: https, and http where the API itself is.
+        logger: Receives progress and warnings.
     """
 
-    agent: str
-    timeout: tuple[float, float]
-    schemes: tuple[str, ...]
-    logger: logging.Logger
-
-    def __post_init__(self) -> None:
-        """Open a session without credentials, also none of `.netrc`."""
-        self.session = requests.Session()
+    def __init__(
+        self, *, user_agent: str, timeout: tuple[float, float], schemes: tuple[str, ...], logger: logging.Logger
+    ) -> None:
+        self.timeout, self.schemes, self.logger = timeout, schemes, logger
+        self.session = new_session(user_agent)
         # An auth that does nothing keeps requests from looking into .netrc.
         self.session.auth = lambda request: request
+        self.session.headers["Accept-Encoding"] = "identity"
 
-    def head(self, url: str, size: int) -> bytes:
-        """Read the first bytes of a file, by one ranged request.
-
-        Args:
-            url: The file's URL.
-            size: Number of bytes.
-
-        Returns:
-            At most `size` bytes, as the store holds them.
-
-        Raises:
-            TapError: If they are not to be had.
-        """
-        try:
-            with self.get(url, {"Range": f"bytes=0-{size - 1}"}, "The file") as response:
-                if response.status_code >= HTTPStatus.BAD_REQUEST:
-                    msg = f"the file host answered {response.status_code}"
-                    raise TapError(msg)
-                return bytes(response.raw.read(size, decode_content=False))
-        except RETRIED as error:
-            msg = f"the file host can't be read ({type(error).__name__})"
-            raise TapError(msg) from None
-
-    def fetch(self, get_url: Callable[[], str], what: str) -> IO[bytes]:
+    def fetch(self, get_url: Callable[[], str], label: str) -> IO[bytes]:
         """Download a file to an unlinked temporary file, however often it is cut.
 
         Args:
-            get_url: Gives a fresh URL.
-            what: The file, for messages.
+            get_url: Returns a fresh URL.
+            label: The file, for messages.
 
         Returns:
             The whole file as the store holds it (gzip stays gzip), at its start.
 
         Raises:
-            TapError: If the file can't be had whole.
+            TapError: If the whole file can't be had.
         """
-        spool = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
+        file = new_temporary_file(label)
         try:
-            _Download(self, get_url, what, spool).run()
-            _check_gzip(spool, what)
+            _Download(self, get_url, label, file).run()
         except BaseException:
-            spool.close()
+            file.close()
             raise
-        return spool
+        return file
 
-    def get(self, url: str, headers: dict[str, str], what: str) -> requests.Response:
-        """Send a GET and follow redirects, none of them to another scheme.
-
-        Args:
-            url: A pre-signed URL.
-            headers: Headers beside the usual ones.
-            what: The file, for messages.
-
-        Returns:
-            The answer, its body unread.
+    def fetch_head(self, get_url: Callable[[], str], label: str, size: int) -> Head:
+        """Download the first `size` bytes of a file, by a ranged request with the retries of a download.
 
         Raises:
-            TapError: If the URL or a redirect leads where the tap does not go.
+            FileUnusable: If the file is gone.
+            TapError: If it can't be had.
         """
-        headers = {"User-Agent": self.agent, "Accept-Encoding": "identity", **headers}
-        for _ in range(REDIRECTS):
-            if urlsplit(url).scheme not in self.schemes:
-                msg = f"{what}: its URL is none of {' or '.join(self.schemes)}, and is not followed."
-                raise TapError(msg)
-            response = self.session.get(url, headers=headers, timeout=self.timeout, stream=True, allow_redirects=False)
-            if not response.is_redirect:
-                return response
-            response.close()
-            target = urljoin(url, response.headers["Location"])
-            if urlsplit(target).scheme != urlsplit(url).scheme:
-                msg = f"{what}: the file host redirects to another scheme, which is not followed."
-                raise TapError(msg)
-            url = target
-        msg = f"{what}: the file host redirects more than {REDIRECTS} times."
+        with new_temporary_file(label) as file:
+            download = _Download(self, get_url, label, file, limit=size)
+            download.run()
+            file.seek(0)
+            return Head(file.read(), is_whole=download.size is not None and download.size <= size)
+
+    def get(self, url: str, headers: dict[str, str], label: str) -> requests.Response:
+        """Send a GET and follow redirects, none of them to another scheme.
+
+        Returns:
+            The response, its body unread.
+
+        Raises:
+            FileUnusable: If the URL or a redirect can't be followed.
+        """
+        scheme = None
+        for _ in range(MAX_REDIRECTS + 1):
+            try:
+                if scheme not in {None, urlsplit(url).scheme}:
+                    msg = f"{label}: the file host redirects to another scheme, which is not followed."
+                    raise FileUnusable(msg)
+                scheme = urlsplit(url).scheme
+                if scheme not in self.schemes:
+                    msg = f"{label}: its URL is not {' or '.join(self.schemes)}, and is not followed."
+                    raise FileUnusable(msg)
+                response = self.session.get(
+                    url, headers=headers, timeout=self.timeout, stream=True, allow_redirects=False
+                )
+                if not response.is_redirect:
+                    return response
+                response.close()
+                url = urljoin(url, response.headers["Location"])
+            except ValueError:  # also of requests and urllib3
+                msg = f"{label}: its URL, or a redirect of the file host, is malformed. Make a new export."
+                raise FileUnusable(msg) from None
+        msg = f"{label}: the file host redirects more than {MAX_REDIRECTS} times."
         raise TapError(msg)
 
 
-class _Download:
-    """One file on its way: what of it is here, and how its end is known."""
+def new_temporary_file(label: str) -> IO[bytes]:
+    """Open a temporary file without a name.
 
-    def __init__(self, host: FileHost, get_url: Callable[[], str], what: str, spool: IO[bytes]) -> None:
-        self.host, self.get_url, self.what, self.spool = host, get_url, what, spool
-        self.logger = host.logger
-        self.have = self.best = 0
-        self.total: int | None = None
-        self.etag: str | None = None
-        self.restarts = 0
-        self.progress = Progress(what, "bytes downloaded", host.logger)
+    Raises:
+        TapError: If no folder for temporary files can be written.
+    """
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        raise disk_error(label, error) from None
+
+
+def disk_error(label: str, error: OSError) -> TapError:
+    """Make the error of a temporary file that can't be written."""
+    reason = (error.strerror or type(error).__name__).lower()
+    return TapError(f"{label}: temporary files can't be written ({reason}). Make room, or set TMPDIR to a larger disk.")
+
+
+class _Download:
+    """One file on its way: the bytes that are here, and how the end is known."""
+
+    def __init__(
+        self, host: FileHost, get_url: Callable[[], str], label: str, file: IO[bytes], limit: int | None = None
+    ) -> None:
+        self.host, self.get_url, self.label, self.file, self.limit = host, get_url, label, file, limit
+        self.received, self.size, self.etag = 0, None, None  # type: int, int | None, str | None
+        self.max_unsized = shutil.disk_usage(tempfile.gettempdir()).free * 95 // 100
+        self.progress = ProgressLogger(label, "bytes downloaded", host.logger)
 
     def run(self) -> None:
-        """Read until the file is whole."""
-        retries = Retries(f"The download of {self.what}", self.logger)
-        url = self.get_url()
+        """Read until the file, or its first `limit` bytes, are here."""
+        url, restarts, refusals = self.get_url(), 0, 0
+        backoff = Backoff(f"The download of {self.label}", host_of(url), self.host.logger)
         while True:
-            before = self.best
+            received, started_at = self.received, time.monotonic()
             try:
                 if self._read(url):
                     return
-                error: Exception = RetriableAPIError(f"the connection closed after {self.have} bytes")
-            except _Restart:
-                self._restart()
+                error: Exception = RetriableAPIError(f"the connection closed after {self.received:,} bytes")
+            except _ChangedError:
+                restarts = self._restart(restarts)
+                backoff.reset()
                 continue
             except RETRIED as caught:
                 error = caught
-            refused = status_of(error) == HTTPStatus.FORBIDDEN
-            if refused and retries.tries >= REFUSALS:
-                msg = f"{self.what}: the file host refuses fresh URLs (403). Check the proxies on the way."
+            refusals = refusals + 1 if status_of(error) in EXPIRED else 0
+            if refusals > MAX_REFUSALS:
+                msg = f"{self.label}: the file host refuses fresh URLs ({status_of(error)}). Check the proxies on the way."
                 raise TapError(msg)
-            if self.best > before:
-                retries.progress()
-                self.logger.info("%s: cut after %s bytes, goes on from there.", self.what, f"{self.have:,}")
+            # A trickle is not progress: it would never end.
+            if self.received - received > MIN_RATE * (time.monotonic() - started_at):
+                backoff.reset()
+                self.host.logger.info("%s: cut after %s bytes, resuming.", self.label, f"{self.received:,}")
             else:
-                retries.wait(error)
-            if refused:
+                backoff.wait(error)
+            if refusals:
                 url = self.get_url()
-            if self.have and self.etag is None:
-                self._restart()
+            if self.received and self.etag is None:
+                restarts = self._restart(restarts)
 
-    def _restart(self) -> None:
-        self.restarts += 1
-        if self.restarts > RESTARTS:
-            msg = f"{self.what}: begun anew {RESTARTS} times, as the file changes or ranges fail. Run again later."
+    def _restart(self, restarts: int) -> int:
+        if restarts >= MAX_RESTARTS:
+            msg = f"{self.label}: restarted {MAX_RESTARTS} times, as the file changes or ranges fail. Run again later."
             raise TapError(msg)
-        self.logger.warning("%s: the file is begun anew.", self.what)
-        self.spool.seek(0)
-        self.spool.truncate()
-        self.have, self.total, self.etag = 0, None, None
+        self.host.logger.warning("%s: restarting the download.", self.label)
+        self.file.seek(0)
+        self.file.truncate()
+        self.received, self.size, self.etag = 0, None, None
+        return restarts + 1
+
+    @property
+    def wanted(self) -> int | None:
+        """Bytes that are wanted in all; None where the end is unknown."""
+        if self.size is None or self.limit is None:
+            return self.size
+        return min(self.size, self.limit)
 
     def _read(self, url: str) -> bool:
-        """Make one request for what is missing.
-
-        Returns:
-            Whether the file is whole.
-        """
-        headers = {"Range": f"bytes={self.have}-", "If-Range": self.etag or ""} if self.have else {}
-        with self.host.get(url, headers, self.what) as response:
-            self._check(response)
-            length = response.headers.get("Content-Length", "")
-            chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
-            if not self.have:
-                tag = response.headers.get("ETag", "")
-                self.etag = tag if tag.startswith('"') else None  # a weak one does not prove equal bytes
-                self.total = int(length) if length.isdecimal() and not chunked else self._learn_length(url)
-                self._check_disk()
-            for block in response.raw.stream(BLOCK, decode_content=False):
-                self._write(block)
-        if self.total is None:
-            # Only the last chunk's mark proves an end that nobody has declared.
-            if chunked:
+        """Make one request for what is missing; return whether all of it is here."""
+        headers = {"If-Range": self.etag} if self.received and self.etag else {}
+        if self.received or self.limit:
+            headers["Range"] = f"bytes={self.received}-{self.limit - 1 if self.limit else ''}"
+        with self.host.get(url, headers, self.label) as response:
+            is_chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+            if self._is_empty(response):
+                self.size = 0
                 return True
+            self._check(response)
+            if not self.received:
+                self._begin(response, url, is_chunked=is_chunked)
+            is_full = self._receive(response)
+        if self.wanted is not None and self.received > self.wanted:
+            raise _ChangedError
+        if is_full or self.wanted is not None:
+            return is_full or self.received == self.wanted
+        if is_chunked:  # its last chunk proves the end
+            self.size = self.received
+            return True
+        msg = (
+            f"{self.label}: the file host declares no length and does not support ranges, so it is unknown whether"
+            " the file is whole. Make a new export."
+        )
+        raise TapError(msg)
+
+    def _is_empty(self, response: requests.Response) -> bool:
+        """Whether a ranged first request was answered for an empty object."""
+        is_unsatisfiable = response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+        return is_unsatisfiable and not self.received and _size_of(response) == 0
+
+    def _begin(self, response: requests.Response, url: str, *, is_chunked: bool) -> None:
+        """Learn what identifies the object, and its size in bytes."""
+        tag, length = response.headers.get("ETag", ""), response.headers.get("Content-Length", "")
+        self.etag = tag if tag.startswith('"') else None  # a weak one does not prove equal bytes
+        if response.status_code == HTTPStatus.PARTIAL_CONTENT:
+            self.size = _size_of(response)
+        elif length.isdecimal() and not is_chunked:
+            self.size = int(length)
+        else:
+            self.size = self._probe_size(url)
+        free = shutil.disk_usage(tempfile.gettempdir()).free
+        if self.wanted is not None and self.wanted > free:
             msg = (
-                f"{self.what}: the file host declares no length and knows no ranges, so nobody can tell whether"
-                " the file is whole. Ask for a new export."
+                f"{self.label}: the file has {self.wanted:,} bytes, but only {free:,} are free for temporary files."
+                " Make room, or set TMPDIR to a larger disk."
             )
             raise TapError(msg)
-        if self.have > self.total:
-            raise _Restart
-        return self.have == self.total
+
+    def _receive(self, response: requests.Response) -> bool:
+        """Store what arrives, each byte as soon as it is here; return whether the limit was reached."""
+        window_at, window_received = time.monotonic(), self.received
+        while self.limit is None or self.received < self.limit:
+            size = BLOCK if self.limit is None else min(BLOCK, self.limit - self.received)
+            block = response.raw.read1(size, decode_content=False)
+            if not block:
+                return False
+            self._store(block)
+            if (elapsed := time.monotonic() - window_at) >= RATE_WINDOW:
+                if self.received - window_received < MIN_RATE * elapsed:
+                    msg = f"the file host sent less than {MIN_RATE:,} bytes per second for {RATE_WINDOW:.0f} s"
+                    raise RetriableAPIError(msg)
+                window_at, window_received = time.monotonic(), self.received
+        return True
+
+    def _store(self, block: bytes) -> None:
+        try:
+            self.file.write(block)
+        except OSError as error:
+            raise disk_error(self.label, error) from None
+        self.received += len(block)
+        if self.size is None and self.received > self.max_unsized:
+            msg = f"{self.label}: a download without a declared length has nearly filled the disk. Set TMPDIR to a larger one."
+            raise TapError(msg)
+        self.progress.update(self.received, self.received / self.wanted if self.wanted else None)
 
     def _check(self, response: requests.Response) -> None:
-        """Sort out the answers that are not the bytes that were asked for."""
+        """Sort out the responses that are not the bytes that were asked for."""
         status = response.status_code
-        retried = (HTTPStatus.FORBIDDEN, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+        retried = (*EXPIRED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
         if status in retried or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             msg = f"the file host answered {status}"
             raise RetriableAPIError(msg, response)
-        if self.have:
-            expected = f"bytes {self.have}-"
-            span = response.headers.get("Content-Range", "")
-            total = _total(span)
-            if (
-                status != HTTPStatus.PARTIAL_CONTENT
-                or not span.startswith(expected)
-                or response.headers.get("ETag", self.etag) != self.etag
-                or (total is not None and self.total is not None and total != self.total)
-            ):
-                raise _Restart
-            self.total = self.total or total
-        elif status != HTTPStatus.OK:
-            msg = f"{self.what}: the file host answered {status}: the file is not there. Ask for a new export."
-            raise TapError(msg)
-        encoding = response.headers.get("Content-Encoding", "identity").lower()
-        if encoding not in {"", "identity", "gzip", "x-gzip"}:
-            msg = f"{self.what}: the file is encoded as {encoding}, which the tap does not read."
-            raise TapError(msg)
+        is_partial = status == HTTPStatus.PARTIAL_CONTENT
+        starts_here = response.headers.get("Content-Range", "").startswith(f"bytes {self.received}-")
+        if self.received:
+            size = _size_of(response)
+            is_same = response.headers.get("ETag") == self.etag and size in {None, self.size or size}
+            if not is_partial or not starts_here or not is_same:
+                raise _ChangedError
+        elif status != HTTPStatus.OK and not (is_partial and self.limit and starts_here):
+            msg = f"{self.label}: the file host answered {status}: the file is not there. Make a new export."
+            raise FileUnusable(msg)
+        encodings = {e.strip().lower() for e in response.headers.get("Content-Encoding", "").split(",")}
+        if encodings - NEUTRAL_ENCODINGS:
+            msg = f"{self.label}: the file has a Content-Encoding that the tap does not read. Make a new export."
+            raise FileUnusable(msg)
 
-    def _learn_length(self, url: str) -> int | None:
-        """Ask for one byte, to be told of how many."""
-        with self.host.get(url, {"Range": "bytes=0-0"}, self.what) as probe:
+    def _probe_size(self, url: str) -> int | None:
+        """Request one byte, for the size in its `Content-Range`."""
+        with self.host.get(url, {"Range": "bytes=0-0"}, self.label) as probe:
             if probe.status_code not in {
                 HTTPStatus.OK,
                 HTTPStatus.PARTIAL_CONTENT,
@@ -257,48 +328,12 @@ class _Download:
             }:
                 msg = f"the file host answered {probe.status_code}"
                 raise RetriableAPIError(msg, probe)
-            if probe.headers.get("ETag", self.etag) != self.etag and self.etag:
-                raise _Restart
-            return _total(probe.headers.get("Content-Range", ""))
-
-    def _check_disk(self) -> None:
-        free = shutil.disk_usage(tempfile.gettempdir()).free
-        if self.total is not None and self.total > free:
-            msg = (
-                f"{self.what}: the file has {self.total:,} bytes, but only {free:,} are free for temporary files."
-                " Make room, or set TMPDIR to a larger disk."
-            )
-            raise TapError(msg)
-
-    def _write(self, block: bytes) -> None:
-        try:
-            self.spool.write(block)
-        except OSError as error:
-            if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-                raise
-            msg = f"{self.what}: no room for temporary files. Make room, or set TMPDIR to a larger disk."
-            raise TapError(msg) from None
-        self.have += len(block)
-        self.best = max(self.best, self.have)
-        self.progress.tell(self.have, self.have / self.total if self.total else None)
+            if self.etag and probe.headers.get("ETag") != self.etag:
+                raise _ChangedError
+            return _size_of(probe)
 
 
-def _check_gzip(spool: IO[bytes], what: str) -> None:
-    """Prove the checksum of a gzip file before a row of it is believed."""
-    spool.seek(0)
-    if spool.read(2) == b"\x1f\x8b":
-        spool.seek(0)
-        try:
-            with gzip.GzipFile(fileobj=spool) as file:
-                while file.read(BLOCK):
-                    pass
-        except (OSError, EOFError, zlib.error):
-            msg = f"{what}: damaged gzip data. Ask for a new export."
-            raise TapError(msg) from None
-    spool.seek(0)
-
-
-def _total(content_range: str) -> int | None:
-    """The whole file's length in bytes, from a `Content-Range`."""
-    found = re.fullmatch(r"bytes (?:\d+-\d+|\*)/(\d+)", content_range)
+def _size_of(response: requests.Response) -> int | None:
+    """The whole object's size in bytes, from `Content-Range`."""
+    found = re.fullmatch(r"bytes (?:\d+-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""), re.ASCII)
     return int(found[1]) if found else None

@@ -1,4 +1,4 @@
-"""Install what the tests need, and run them: `python3 -m tests`."""
+"""Install the test dependencies and run the tests: `python3 -m tests`."""
 
 from __future__ import annotations
 

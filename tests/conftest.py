@@ -1,4 +1,4 @@
-"""The real tap, run as a user runs it, against the sandbox over real sockets."""
+"""Fixtures: the tap runs as a process, against the sandbox over real sockets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sandbox.server import TOKEN, Sandbox
+from sandbox.server import API_TOKEN, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass
 class Run:
-    """What came out of a run of the tap."""
+    """The exit code and output of a run of the tap."""
 
     code: int
     out: str
@@ -65,8 +65,8 @@ class Tap:
     def __init__(self, sandbox: Sandbox, folder: Path) -> None:
         self.sandbox, self.folder = sandbox, folder
 
-    def command(self, *words: str, **settings: Any) -> list[str]:
-        """The command line; settings named `_catalog` and `_state` become files of their own."""
+    def command(self, *arguments: str, **settings: Any) -> list[str]:
+        """Return the command line; `_catalog` and `_state` are written to files and passed as options."""
         options: list[str] = []
         for name in ("catalog", "state"):
             if (value := settings.pop(f"_{name}", None)) is not None:
@@ -75,32 +75,32 @@ class Tap:
         config = {**self.sandbox.config, **settings}
         config = {name: value for name, value in config.items() if value is not None}
         (self.folder / "config").write_text(json.dumps(config))
-        return [sys.executable, "-m", "tap_dynamic", "--config", str(self.folder / "config"), *options, *words]
+        return [sys.executable, "-m", "tap_dynamic", "--config", str(self.folder / "config"), *options, *arguments]
 
-    def __call__(self, *words: str, environment: dict[str, str] | None = None, **settings: Any) -> Run:
-        done = subprocess.run(
-            self.command(*words, **settings),
+    def __call__(self, *arguments: str, environment: dict[str, str] | None = None, **settings: Any) -> Run:
+        completed = subprocess.run(
+            self.command(*arguments, **settings),
             capture_output=True,
             timeout=60,
             check=False,
             env={**os.environ, **(environment or {})},
         )
-        run = Run(done.returncode, done.stdout.decode(), done.stderr.decode())
-        # What holds for every run of every test: no secret and no traceback ever leave.
-        assert TOKEN not in run.out + run.log
+        run = Run(completed.returncode, completed.stdout.decode(), completed.stderr.decode())
+        # In every test: no secrets in the output, and no traceback.
+        assert API_TOKEN not in run.out + run.log
         assert "X-Amz-Signature" not in run.out + run.log
         assert "Traceback" not in run.log, run.log
         return run
 
     def discover(self, **settings: Any) -> Message:
-        """The catalog of a discovery."""
+        """Run discovery and return the catalog."""
         run = self("--discover", **settings)
         assert run.code == 0, run.log
         return dict(json.loads(run.out))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest group, so that the workers end together."""
+    """Start with the longest group, so that all workers finish at about the same time."""
     items.sort(key=lambda item: "test_meltano" not in item.nodeid)
 
 
@@ -112,7 +112,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="session")
 def documented(tmp_path_factory: pytest.TempPathFactory) -> Message:
-    """The catalog of an environment without exports, all selected."""
+    """The catalog of an environment without exports, with all streams selected."""
     with Sandbox() as empty:
         catalog = Tap(empty, tmp_path_factory.mktemp("documented")).discover()
     return select(catalog, "exports", "users", "visits")
@@ -124,13 +124,13 @@ def tap(sandbox: Sandbox, tmp_path: Path) -> Tap:
 
 
 def table(text: bytes) -> list[dict[str, str | None]]:
-    """Read a CSV file as Python's `csv` does; what is empty is None."""
+    """Read a CSV file with Python's `csv`; empty cells become None."""
     rows = [row for row in csv.reader(io.StringIO(text.decode("utf-8-sig"), newline=""), strict=True) if row]
     return [{name: cell or None for name, cell in zip(rows[0], row, strict=True)} for row in rows[1:]]
 
 
 def texts(records: list[Message]) -> list[Message]:
-    """Turn records back into cells, without the lineage columns."""
+    """Convert records back to cells, without the `_sdc_` columns."""
     return [
         {
             name: str(value).lower()
@@ -146,7 +146,7 @@ def texts(records: list[Message]) -> list[Message]:
 
 
 def select(catalog: Message, *streams: str, without: tuple[str, ...] = ()) -> Message:
-    """Select streams, whole or without some columns."""
+    """Select the given streams and deselect all others, and the columns in `without`."""
     for entry in catalog["streams"]:
         for item in entry["metadata"]:
             if not item["breadcrumb"]:

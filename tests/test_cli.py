@@ -1,4 +1,4 @@
-"""The command line: what a person sees first."""
+"""The command line: help, `--test` and the summary of a run."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ def test_help_and_version(tap: Tap) -> None:
     assert tap("--version").out.startswith(f"tap-dynamic v{version('tap-dynamic')}, Meltano SDK v0.54")
 
 
-def test_test_tells_a_refused_token(sandbox: Sandbox, tap: Tap) -> None:
+def test_test_mode_reports_a_refused_token(sandbox: Sandbox, tap: Tap) -> None:
     run = tap("--test", api_token="dyn_of-somebody-else")
     assert run.code == 1
     (error,) = run.errors
     assert error.startswith("Dynamic refused the API token (401)")
     assert "somebody" not in run.log
-    assert sandbox.seen
+    assert sandbox.requests
 
 
-def test_test_tells_an_unknown_environment(tap: Tap) -> None:
+def test_test_mode_reports_an_unknown_environment(tap: Tap) -> None:
     run = tap("--test", environment_id="99999999-9999-4999-8999-999999999999")
     assert run.code == 1
     (error,) = run.errors
     assert "belongs to another environment than environment_id 99999999-9999-4999-8999-999999999999" in error
 
 
-def test_test_tells_that_there_is_no_export_yet(tap: Tap) -> None:
+def test_test_mode_reports_that_there_is_no_completed_export(tap: Tap) -> None:
     run = tap("--test")
     assert run.code == 0
     assert (
@@ -41,10 +41,10 @@ def test_test_tells_that_there_is_no_export_yet(tap: Tap) -> None:
     )
 
 
-def test_a_run_ends_with_a_line_for_each_stream(sandbox: Sandbox, tap: Tap) -> None:
-    sandbox.add("users", csv_file("users", 1200))
+def test_a_run_ends_with_a_summary_of_each_stream(sandbox: Sandbox, tap: Tap) -> None:
+    export = sandbox.add("users", csv_file("users", 1200))
     run = tap()
-    assert "users: 1 exports read, 1,200 rows, 22 columns, 0." in run.log
+    assert "users: 1 export read, 1,200 rows, 22 columns, 0." in run.log
     assert "visits: 0 exports read, 0 rows, 0 columns, 0.0 s." in run.log
     again = tap(_state=run.state)
-    assert "Nothing new: 1 completed exports, all read before or older than start_date." in again.log
+    assert f"Nothing new: the newest completed export, {export.id}, was loaded before." in again.log

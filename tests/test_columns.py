@@ -1,4 +1,4 @@
-"""Columns, types and keys: discovered from the file, decided by the catalog."""
+"""Columns, types and keys: discovered from the file, overridden by the catalog."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from sandbox.data import csv_file, to_csv
 from sandbox.server import Fault
-from tap_dynamic.rows import reads_as
+from tap_dynamic.convert import matches_type, type_of
 from tests.conftest import select
 
 if TYPE_CHECKING:
@@ -25,17 +25,15 @@ def entry_of(catalog: Message, stream: str = "users") -> Any:
 
 
 def types(catalog: Message, stream: str = "users") -> dict[str, str]:
-    """Each column's type, in short."""
+    """Return each column's format, or else its type."""
     return {
-        name: schema.get("format") or next(t for t in [schema["type"]] if t)
-        if isinstance(schema["type"], str)
-        else schema.get("format") or schema["type"][0]
+        name: schema.get("format") or (schema["type"] if isinstance(schema["type"], str) else schema["type"][0])
         for name, schema in entry_of(catalog, stream)["schema"]["properties"].items()
         if not name.startswith("_sdc_")
     }
 
 
-FOUR_FILES: dict[str, tuple[list[list[str]], dict[str, str], list[str]]] = {
+DISCOVERED_FILES: dict[str, tuple[list[list[str]], dict[str, str], list[str]]] = {
     "as documented": (
         [
             ["id", "newUser", "createdAt", "metadata", "lists"],
@@ -63,9 +61,9 @@ FOUR_FILES: dict[str, tuple[list[list[str]], dict[str, str], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("name", FOUR_FILES)
-def test_the_catalog_tells_the_file(sandbox: Sandbox, tap: Tap, name: str) -> None:
-    rows, expected, key = FOUR_FILES[name]
+@pytest.mark.parametrize("name", DISCOVERED_FILES)
+def test_the_catalog_describes_the_file(sandbox: Sandbox, tap: Tap, name: str) -> None:
+    rows, expected, key = DISCOVERED_FILES[name]
     sandbox.add("users", b"id\r\n1\r\n")
     sandbox.add("users", to_csv(rows))
     catalog = tap.discover()
@@ -86,7 +84,7 @@ def test_discovery_reads_only_the_head(sandbox: Sandbox, tap: Tap, *, packed: bo
     catalog = tap.discover()
     assert types(catalog)["metadata"] == "object"
     assert types(catalog)["loyalty points"] == "string"
-    (file,) = [seen for seen in sandbox.seen if seen.kind == "file"]
+    (file,) = [request for request in sandbox.requests if request.kind == "file"]
     assert file.headers["Range"] == "bytes=0-262143"
     assert file.status == 206
 
@@ -99,24 +97,27 @@ def test_without_an_export_the_documented_fields_are_the_schema(documented: Mess
     }  # fmt: skip
 
 
-def test_a_file_host_that_is_down_leaves_the_documented_fields(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+def test_discovery_falls_back_to_the_documented_fields_if_the_file_is_gone(
+    sandbox: Sandbox, tap: Tap, documented: Message
+) -> None:
     export = sandbox.add("users", csv_file("users", 5))
-    sandbox.faults = [Fault("file", status=503)]
+    sandbox.faults = [Fault("file", status=404)]
     run = tap("--discover")
     assert run.code == 0
     assert types(json.loads(run.out)) == types(documented)
     assert run.warnings == [
-        f"The columns of users are the documented ones: export {export.id}: the file host answered 503"
+        f"The columns of users are the documented ones. Discovery of users, export {export.id}: the file host answered 404:"
+        " the file is not there. Make a new export."
     ]
 
 
-def test_an_input_catalog_means_no_discovery(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+def test_an_input_catalog_skips_discovery(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
     sandbox.add("users", csv_file("users", 5))
     assert tap(_catalog=documented).code == 0
-    assert [seen.kind for seen in sandbox.seen] == ["list", "get", "file"]
+    assert [request.kind for request in sandbox.requests] == ["list", "get", "file"]
 
 
-def test_named_exports_tell_the_columns_without_a_list_call(sandbox: Sandbox, tap: Tap) -> None:
+def test_discovery_reads_named_exports_without_listing(sandbox: Sandbox, tap: Tap) -> None:
     old = sandbox.add("users", to_csv([["id", "old"], ["1", "x"]]))
     sandbox.add("users", to_csv([["id", "new"], ["1", "x"]]))
     assert types(tap.discover(export_ids=[old.id])) == {"id": "string", "old": "string"}
@@ -150,7 +151,7 @@ CONVERSIONS: list[tuple[dict[str, str], str, Any]] = [
 ]
 
 
-def test_the_catalogs_type_is_what_a_cell_becomes(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+def test_cells_are_converted_to_the_catalogs_types(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
     names = [f"x{n}" for n in range(len(CONVERSIONS))]
     sandbox.add("users", to_csv([["id", *names], ["1", *(cell for _, cell, _ in CONVERSIONS)]]))
     schemas = {name: schema for name, (schema, _, _) in zip(names, CONVERSIONS, strict=True)}
@@ -181,12 +182,12 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize(("schema", "cell"), UNREADABLE)
-def test_what_does_not_read_as_a_type(schema: dict[str, str], cell: str) -> None:
-    assert not reads_as(schema, ["", cell])
+def test_cells_that_do_not_match_a_type(schema: dict[str, str], cell: str) -> None:
+    assert not matches_type(str(type_of(schema)), ["", cell])
 
 
 @pytest.mark.parametrize(("schema", "cell"), UNREADABLE[:4])
-def test_a_cell_that_does_not_read_as_its_type_stops_the_run(
+def test_a_cell_that_does_not_match_its_type_fails_the_run(
     sandbox: Sandbox, tap: Tap, documented: Message, schema: dict[str, str], cell: str
 ) -> None:
     export = sandbox.add("users", to_csv([["id", "x"], *[[str(n), ""] for n in range(1500)], ["last", cell]]))
@@ -214,7 +215,7 @@ def test_unusual_headers_keep_their_names(sandbox: Sandbox, tap: Tap) -> None:
     }
 
 
-def test_drift_between_nights(sandbox: Sandbox, tap: Tap) -> None:
+def test_column_drift_between_runs(sandbox: Sandbox, tap: Tap) -> None:
     sandbox.add("users", to_csv([["id", "team", "alias"], ["1", "t", "a"]]))
     catalog = select(tap.discover(), "users")
     first = tap(_catalog=catalog)
@@ -226,11 +227,11 @@ def test_drift_between_nights(sandbox: Sandbox, tap: Tap) -> None:
     properties = second.of("SCHEMA", "users")[0]["schema"]["properties"]
     assert properties["newUser"]["type"] == ["boolean", "null"]
     assert properties["custom"]["type"] == ["string", "null"]
-    assert f"Export {export.id}: new columns: newUser, custom." in second.log
+    assert f"Export {export.id}: new columns: custom, newUser." in second.log
     assert f"Export {export.id}: columns that the file lacks: team." in second.log
 
 
-def test_where_the_user_picks_columns_new_ones_are_left_out_with_one_warning(sandbox: Sandbox, tap: Tap) -> None:
+def test_new_columns_are_left_out_with_one_warning_if_the_catalog_selects_columns(sandbox: Sandbox, tap: Tap) -> None:
     sandbox.add("users", to_csv([["id", "team"], ["1", "t"]]))
     catalog = select(tap.discover(), "users", without=("team",))
     export = sandbox.add("users", to_csv([["id", "team", "a", "b"], *[[str(n), "t", "x", "y"] for n in range(2000)]]))
@@ -239,7 +240,7 @@ def test_where_the_user_picks_columns_new_ones_are_left_out_with_one_warning(san
     assert run.warnings == [f"Export {export.id}: new columns are left out, because the catalog selects columns: a, b."]
 
 
-def test_each_snapshot_is_read_by_its_own_header(sandbox: Sandbox, tap: Tap) -> None:
+def test_each_snapshot_is_read_with_its_own_header(sandbox: Sandbox, tap: Tap) -> None:
     sandbox.add("users", to_csv([["id", "a"], ["1", "x"]]))
     sandbox.add("users", to_csv([["b", "id"], ["y", "1"]]))
     run = tap(snapshots="all")
@@ -249,7 +250,7 @@ def test_each_snapshot_is_read_by_its_own_header(sandbox: Sandbox, tap: Tap) -> 
         assert set(record) == set(schema["schema"]["properties"])
 
 
-def test_first_load_takes_text_where_the_file_contradicts_a_documented_type(
+def test_first_load_uses_text_if_the_file_contradicts_a_documented_type(
     sandbox: Sandbox, tap: Tap, documented: Message
 ) -> None:
     export = sandbox.add("users", to_csv([["id", "createdAt", "newUser"], ["1", "5 May", "true"]]))
@@ -257,26 +258,51 @@ def test_first_load_takes_text_where_the_file_contradicts_a_documented_type(
     assert first.code == 0
     assert first.records("users")[0]["createdAt"] == "5 May"
     assert first.of("SCHEMA", "users")[0]["schema"]["properties"]["createdAt"]["type"] == ["string", "null"]
-    assert f"Export {export.id}: these columns are loaded as text" in first.warnings[0]
-    later = sandbox.add("users", to_csv([["id", "newUser"], ["1", "maybe"]]))
-    second = tap(_catalog=documented, _state=first.state)
-    assert second.code == 1
-    assert f"export {later.id}, row 1: the cell of column 'newUser'" in second.errors[0]
+    assert (
+        f"Export {export.id}: columns loaded as text, because they do not read as their documented types: createdAt"
+        in first.warnings[0]
+    )
+    assert first.bookmark("users")["text_columns"] == ["createdAt"]
 
 
-def test_a_key_that_the_file_contradicts(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
-    twice = to_csv([["id", "wallet"], ["1", "a"], ["1", "b"]])
-    export = sandbox.add("users", twice)
+def test_a_column_that_was_text_once_stays_text(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+    """Boolean, then text, then boolean again, with nightly discovery and with the catalog of the first night."""
+    state: Message = {}
+    nights = [("true", ["boolean", "null"]), ("maybe", ["string", "null"]), ("true", ["string", "null"])]
+    for catalog in (documented, None):
+        state = {}
+        for cell, kind in nights:
+            sandbox.add("users", to_csv([["id", "newUser"], ["1", cell]]))
+            run = tap(_catalog=catalog, _state=state)
+            assert run.code == 0
+            assert run.of("SCHEMA", "users")[0]["schema"]["properties"]["newUser"]["type"] == kind
+            assert run.records("users")[0]["newUser"] == (cell == "true" if "boolean" in kind else cell)
+            state = run.state
+        assert state["bookmarks"]["users"]["text_columns"] == ["newUser"]
+
+
+def test_a_type_of_the_user_stays_where_the_head_contradicts_it(
+    sandbox: Sandbox, tap: Tap, documented: Message
+) -> None:
+    export = sandbox.add("users", to_csv([["id", "newUser"], ["1", "maybe"]]))
+    run = tap(_catalog=typed(documented, newUser={"type": "integer"}))
+    assert run.code == 1
+    assert f"export {export.id}, row 1: the cell of column 'newUser' does not read as integer" in run.errors[0]
+
+
+def test_first_load_uses_the_row_key_if_id_is_not_unique(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+    data = to_csv([["id", "wallet"], ["1", "a"], ["1", "b"]])
+    export = sandbox.add("users", data)
     first = tap(_catalog=documented)
     assert first.code == 0
     assert first.of("SCHEMA", "users")[0]["key_properties"] == ["_sdc_export_id", "_sdc_row_number"]
     assert (
-        f"Export {export.id}: the key is _sdc_export_id, _sdc_row_number, because id is the same in several"
+        f"Export {export.id}: the key is _sdc_export_id, _sdc_row_number, because id is the same in rows 1 and 2"
         in first.warnings[0]
     )
 
 
-def test_a_key_that_a_later_file_contradicts_stops_the_run(sandbox: Sandbox, tap: Tap) -> None:
+def test_a_later_file_that_contradicts_the_key_fails_the_run(sandbox: Sandbox, tap: Tap) -> None:
     sandbox.add("users", to_csv([["id", "wallet"], ["1", "a"], ["2", "b"]]))
     first = tap()
     assert first.of("SCHEMA", "users")[0]["key_properties"] == ["id"]
@@ -284,12 +310,12 @@ def test_a_key_that_a_later_file_contradicts_stops_the_run(sandbox: Sandbox, tap
     second = tap(_state=first.state)
     assert second.code == 1
     assert second.errors[0].startswith(
-        f"Stream users, export {export.id}: id can't be the key: id is the same in several rows."
+        f"Stream users, export {export.id}: id can't be the key: id is the same in rows 1 and 2."
         " Set the stream's table-key-properties to [_sdc_export_id, _sdc_row_number]"
     )
     assert not second.of("SCHEMA", "users")
     assert second.bookmark("users") == first.bookmark("users")
-    # The way out that the message tells:
+    # The fix that the message suggests:
     catalog = select(tap.discover(), "users")
     entry = next(e for e in catalog["streams"] if e["stream"] == "users")
     entry["key_properties"] = ["id"]
@@ -300,7 +326,7 @@ def test_a_key_that_a_later_file_contradicts_stops_the_run(sandbox: Sandbox, tap
     assert third.of("SCHEMA", "users")[0]["key_properties"] == ["_sdc_export_id", "_sdc_row_number"]
 
 
-def test_users_set_the_key(sandbox: Sandbox, tap: Tap) -> None:
+def test_the_catalog_sets_the_key(sandbox: Sandbox, tap: Tap) -> None:
     sandbox.add("users", to_csv([["id", "wallet"], ["1", "a"], ["2", "b"]]))
     catalog = select(tap.discover(), "users")
     entry = next(e for e in catalog["streams"] if e["stream"] == "users")
@@ -309,19 +335,76 @@ def test_users_set_the_key(sandbox: Sandbox, tap: Tap) -> None:
     assert tap(_catalog=catalog).of("SCHEMA", "users")[0]["key_properties"] == ["id", "wallet"]
 
 
-def test_rows_that_repeat_the_key_further_down_are_counted_in_one_warning(sandbox: Sandbox, tap: Tap) -> None:
-    unique = [[f"id{n}", "x" * 200] for n in range(3000)]
-    export = sandbox.add("users", to_csv([["id", "team"], *unique, ["z", "a"], ["z", "b"], ["z", "c"]]))
+UNIQUE = [[f"id{n}", "x" * 200] for n in range(3000)]
+"""Rows that fill more than the head of a file."""
+CONTRADICTIONS = {
+    "adjacent": ([["z", "a"], ["z", "b"]], "id is the same in rows 3001 and 3002"),
+    "far apart": ([["id7", "b"]], "id is the same in rows 8 and 3001"),
+    "empty": ([["", "b"]], "id is empty in row 3001"),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_on_the_first_load_the_key_is_verified_over_the_whole_file(sandbox: Sandbox, tap: Tap, name: str) -> None:
+    rows, problem = CONTRADICTIONS[name]
+    export = sandbox.add("users", to_csv([["id", "team"], *UNIQUE, *rows]))
     run = tap()
     assert run.code == 0
-    assert run.warnings == [
-        f"Export {export.id}: 2 rows repeat the key of the row before; a target that upserts keeps one: id."
-    ]
+    assert run.of("SCHEMA", "users")[0]["key_properties"] == ["_sdc_export_id", "_sdc_row_number"]
+    assert run.warnings == [f"Export {export.id}: the key is _sdc_export_id, _sdc_row_number, because {problem}."]
+    assert run.bookmark("users")["key_properties"] == ["_sdc_export_id", "_sdc_row_number"]
+    again = tap(_state=run.state)
+    assert again.code == 0
+    sandbox.add("users", to_csv([["id", "team"], *UNIQUE]))
+    later = tap(_state=run.state)
+    assert later.of("SCHEMA", "users")[0]["key_properties"] == ["_sdc_export_id", "_sdc_row_number"]
 
 
-def test_an_empty_key_further_down_stops_the_run(sandbox: Sandbox, tap: Tap) -> None:
-    unique = [[f"id{n}", "x" * 200] for n in range(3000)]
-    sandbox.add("users", to_csv([["id", "team"], *unique, ["", "a"]]))
-    run = tap()
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_on_a_later_load_a_key_that_is_not_unique_fails_the_stream(sandbox: Sandbox, tap: Tap, name: str) -> None:
+    rows, problem = CONTRADICTIONS[name]
+    sandbox.add("users", to_csv([["id", "team"], *UNIQUE]))
+    first = tap()
+    assert first.of("SCHEMA", "users")[0]["key_properties"] == ["id"]
+    export = sandbox.add("users", to_csv([["id", "team"], *UNIQUE, *rows]))
+    run = tap(_state=first.state)
     assert run.code == 1
-    assert "row 3001: key column 'id' is empty. Set table-key-properties" in run.errors[0]
+    (error,) = run.errors
+    assert error.startswith(f"Stream users, export {export.id}")
+    assert "table-key-properties" in error
+    assert (problem if name != "empty" else "row 3001: key column 'id' is empty") in error
+    assert run.bookmark("users") == first.bookmark("users")
+
+
+def test_composite_keys_are_verified_as_a_whole(sandbox: Sandbox, tap: Tap) -> None:
+    def load(*rows: list[str]) -> Any:
+        sandbox.add("users", to_csv([["id", "wallet"], ["1", "a"], ["1", "b"], *rows]))
+        catalog = select(tap.discover(), "users")
+        root = next(m for m in entry_of(catalog)["metadata"] if not m["breadcrumb"])
+        root["metadata"]["table-key-properties"] = ["id", "wallet"]
+        return tap(_catalog=catalog)
+
+    assert load(["2", "a"]).of("SCHEMA", "users")[0]["key_properties"] == ["id", "wallet"]
+    repeated = load(["2", "a"], ["1", "a"])
+    assert repeated.of("SCHEMA", "users")[0]["key_properties"] == ["_sdc_export_id", "_sdc_row_number"]
+    assert "id, wallet is the same in rows 1 and 4" in repeated.warnings[0]
+
+
+def test_one_run_uses_one_key(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+    exports = [
+        sandbox.add("users", to_csv([["id", "team"], *rows])) for rows in ([["1", "a"]], [["1", "a"], ["1", "b"]])
+    ]
+    run = tap(export_ids=[e.id for e in exports], snapshots="all", _catalog=documented)
+    assert run.code == 1
+    assert {tuple(m["key_properties"]) for m in run.of("SCHEMA", "users")} == {("id",)}
+    assert "id is the same in rows 1 and 2" in run.errors[0]
+
+
+def test_a_column_that_differs_in_case_is_the_catalogs_column(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+    sandbox.add("users", to_csv([["ID", "EMail", "NEWUSER"], ["1", "a", "true"]]))
+    run = tap(_catalog=documented)
+    assert run.code == 0
+    record = run.records("users")[0]
+    assert (record["id"], record["email"], record["newUser"]) == ("1", "a", True)
+    assert not {"ID", "EMail", "NEWUSER"} & set(run.of("SCHEMA", "users")[0]["schema"]["properties"])
+    assert run.of("SCHEMA", "users")[0]["key_properties"] == ["id"]

@@ -1,4 +1,4 @@
-"""Any CSV comes out as Python's csv reads it; damaged bytes end in equal rows or a clean refusal."""
+"""Property-based tests: CSV is read as Python's `csv` reads it, damaged files also or with a `TapError`."""
 
 from __future__ import annotations
 
@@ -12,50 +12,51 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandbox.data import csv_file, to_csv
-from tap_dynamic.client import TapError
-from tap_dynamic.rows import Column, CsvFile, column_names
+from tap_dynamic.csvfile import CsvFile, find_delimiter, header_problem, reject_reason
+from tap_dynamic.errors import TapError
 
 if TYPE_CHECKING:
     from typing import Any
 
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
-CALM = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+PROPERTY_SETTINGS = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 SAMPLE = csv_file("users", 25)
 
 
-def read(data: bytes, size: int = 1000) -> list[list[str | None]] | None:
-    """The rows as the tap reads them, or None for a clean refusal."""
+def read_with_tap(data: bytes, size: int = 1000) -> list[list[str | None]] | None:
+    """Read rows with the tap, or return None if it raises `TapError`."""
     with TemporaryFile() as file:
         file.write(data)
         try:
-            table = CsvFile(file, "Stream users, export x")
-            names = column_names(table.header, ())
-            columns = [Column(name, index, {"type": ["string", "null"]}) for index, name in enumerate(names)]
+            table = CsvFile.open(file, "Stream users, export x")
             rows: list[list[Any]] = []
-            for numbers, values in table.chunks(columns, size):
-                assert list(numbers) == list(range(len(rows) + 1, len(rows) + 1 + len(numbers)))
-                rows += map(list, zip(*values, strict=True))
+            for number, chunk in table.chunks(size):
+                assert number == len(rows) + 1
+                assert len(chunk) <= size
+                rows += ([cell or None for cell in row] for row in chunk)
         except TapError as error:
             assert str(error).startswith("Stream users, export x")  # noqa: PT017
             return None
     return rows
 
 
-def expect(data: bytes) -> list[list[str | None]] | None:
-    """The rows as Python's csv reads them, or None where it or RFC 4180 refuses."""
+def read_with_csv(data: bytes) -> list[list[str | None]] | None:
+    """Read rows with Python's csv, or return None for what is not valid according to it or to RFC 4180."""
     if data[:2] == b"\x1f\x8b":
         data = gzip.decompress(data)
     try:
         text = data.replace(b"\0", b"").decode("utf-8-sig")
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
+        rows = [
+            row for row in csv.reader(io.StringIO(text, newline=""), delimiter=find_delimiter(text), strict=True) if row
+        ]
     except (csv.Error, UnicodeDecodeError):
         return None
-    if not rows or text.lstrip().startswith(("<", '{"')) or any(len(row) != len(rows[0]) for row in rows):
+    if not rows or any(len(row) != len(rows[0]) for row in rows) or reject_reason(data) or header_problem(rows[0]):
         return None
     return [[cell or None for cell in row] for row in rows[1:]]
 
 
-@CALM
+@PROPERTY_SETTINGS
 @given(
     width=st.integers(1, 5),
     data=st.data(),
@@ -63,14 +64,14 @@ def expect(data: bytes) -> list[list[str | None]] | None:
     packed=st.booleans(),
     size=st.integers(1, 4),
 )
-def test_any_csv_comes_out_as_python_reads_it(
+def test_any_csv_is_read_as_python_reads_it(
     width: int, data: st.DataObject, dialect: str, *, packed: bool, size: int
 ) -> None:
     rows = data.draw(st.lists(st.lists(CELLS, min_size=width, max_size=width), min_size=1, max_size=8))
     text = io.StringIO(newline="")
     csv.writer(text, dialect).writerows(rows)
     file = text.getvalue().encode()
-    assert read(gzip.compress(file) if packed else file, size) == expect(file)
+    assert read_with_tap(gzip.compress(file) if packed else file, size) == read_with_csv(file)
 
 
 DAMAGE = st.lists(
@@ -95,33 +96,33 @@ def damaged(data: bytes, damage: list[tuple[str, int, int]]) -> bytes:
     return data
 
 
-@CALM
+@PROPERTY_SETTINGS
 @given(damage=DAMAGE, packed=st.booleans())
-def test_damaged_bytes_end_in_equal_rows_or_a_clean_refusal(
+def test_damaged_csv_is_read_as_python_reads_it_or_rejected(
     damage: list[tuple[str, int, int]], *, packed: bool
 ) -> None:
     data = damaged(SAMPLE, damage)
-    assert read(gzip.compress(data) if packed else data, 7) == expect(data)
+    assert read_with_tap(gzip.compress(data) if packed else data, 7) == read_with_csv(data)
 
 
-@CALM
+@PROPERTY_SETTINGS
 @given(damage=DAMAGE)
-def test_damaged_gzip_is_refused_or_whole(damage: list[tuple[str, int, int]]) -> None:
+def test_damaged_gzip_is_read_completely_or_rejected(damage: list[tuple[str, int, int]]) -> None:
     packed = gzip.compress(SAMPLE, mtime=0)
     data = damaged(packed, [(kind, place % len(packed), value) for kind, place, value in damage])
-    rows = read(data)
-    assert rows is None or rows == expect(SAMPLE) or data[:2] != b"\x1f\x8b"
+    rows = read_with_tap(data)
+    assert rows is None or rows == read_with_csv(SAMPLE) or data[:2] != b"\x1f\x8b"
 
 
-def test_what_stands_before_a_damage_has_the_right_number() -> None:
+def test_rows_before_a_malformed_one_are_read_and_counted() -> None:
     data = to_csv([["id"], *[[str(n)] for n in range(5000)]]) + b'"x'
     with TemporaryFile() as file:
         file.write(data)
-        table = CsvFile(file, "X")
+        table = CsvFile.open(file, "X")
         count, message = 0, ""
         try:
-            for numbers, _ in table.chunks([Column("id", 0, {"type": "string"})]):
-                count += len(numbers)
+            for _, rows in table.chunks():
+                count += len(rows)
         except TapError as error:
             message = str(error)
     assert (count, message) == (5000, "X, row 5001: an unclosed quote.")

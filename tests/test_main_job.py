@@ -1,4 +1,4 @@
-"""Exports, users and visits: what comes out of a plain run."""
+"""A run with default settings: exports, users and visits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ USERS = csv_file("users", 500)
 VISITS = csv_file("visits", 300)
 
 
-def test_rows_equal_what_csv_reads(sandbox: Sandbox, tap: Tap) -> None:
+def test_rows_equal_those_read_by_csv(sandbox: Sandbox, tap: Tap) -> None:
     users, visits = sandbox.add("users", USERS), sandbox.add("visits", VISITS)
     run = tap()
     assert run.code == 0
@@ -30,7 +30,7 @@ def test_rows_equal_what_csv_reads(sandbox: Sandbox, tap: Tap) -> None:
     assert run.bookmark("users")["replication_key_value"] == users.completed_at
 
 
-def test_every_record_fits_its_schema_message(sandbox: Sandbox, tap: Tap) -> None:
+def test_every_record_matches_its_schema_message(sandbox: Sandbox, tap: Tap) -> None:
     sandbox.add("users", USERS)
     sandbox.add("visits", VISITS)
     sandbox.add("users", status="failed")
@@ -49,14 +49,14 @@ def test_at_most_8_requests_for_two_exports(sandbox: Sandbox, tap: Tap) -> None:
     sandbox.add("users", USERS)
     sandbox.add("visits", VISITS)
     tap()
-    assert len([seen for seen in sandbox.seen if seen.kind != "file"]) <= 8
+    assert len([request for request in sandbox.requests if request.kind != "file"]) <= 8
 
 
 def test_exports_are_listed_whatever_their_status(sandbox: Sandbox, tap: Tap) -> None:
     added = [
         sandbox.add("users", status="failed", error="Error: no memory\n  at secret.js"),
         sandbox.add("users", USERS),
-        sandbox.add("visits", status="pending", looks=99),
+        sandbox.add("visits", status="pending", polls_left=99),
         sandbox.add("visits", VISITS),
         sandbox.add("users", USERS),
     ]
@@ -70,9 +70,9 @@ def test_exports_are_listed_whatever_their_status(sandbox: Sandbox, tap: Tap) ->
     ]
 
 
-def test_a_users_export_starts_no_sync_of_visits(sandbox: Sandbox, tap: Tap) -> None:
+def test_an_export_of_users_does_not_start_a_sync_of_visits(sandbox: Sandbox, tap: Tap) -> None:
     sandbox.add("users", USERS)
-    sandbox.add("visits", status="pending", looks=99)
+    sandbox.add("visits", status="pending", polls_left=99)
     run = tap()
     assert run.code == 0
     assert "Beginning sync of 'users'" in run.log
@@ -81,7 +81,7 @@ def test_a_users_export_starts_no_sync_of_visits(sandbox: Sandbox, tap: Tap) -> 
     assert not run.of("SCHEMA", "visits")
 
 
-def test_deselected_streams_and_columns_stay_out(sandbox: Sandbox, tap: Tap) -> None:
+def test_deselected_streams_and_columns_are_not_emitted(sandbox: Sandbox, tap: Tap) -> None:
     sandbox.add("users", USERS)
     sandbox.add("visits", VISITS)
     run = tap(_catalog=select(tap.discover(), "users", without=("email",)))
@@ -91,7 +91,7 @@ def test_deselected_streams_and_columns_stay_out(sandbox: Sandbox, tap: Tap) -> 
     assert "email" not in run.of("SCHEMA", "users")[0]["schema"]["properties"]
 
 
-def test_the_download_url_comes_only_when_selected(sandbox: Sandbox, tap: Tap) -> None:
+def test_the_download_url_is_deselected_by_default(sandbox: Sandbox, tap: Tap) -> None:
     sandbox.add("users", USERS)
     catalog = tap.discover()
     entry = next(e for e in catalog["streams"] if e["stream"] == "exports")
@@ -100,16 +100,16 @@ def test_the_download_url_comes_only_when_selected(sandbox: Sandbox, tap: Tap) -
     assert "downloadUrl" in entry["schema"]["properties"]
 
 
-def test_without_a_download_url_the_download_call_is_used(sandbox: Sandbox, tap: Tap) -> None:
+def test_the_download_endpoint_is_used_if_there_is_no_download_url(sandbox: Sandbox, tap: Tap) -> None:
     sandbox.add("users", USERS, has_url=False)
     run = tap()
     assert texts(run.records("users")) == table(USERS)
     assert sandbox.count("download") == 2  # discovery and sync
 
 
-def test_no_export_yet_is_no_error(sandbox: Sandbox, tap: Tap) -> None:
+def test_a_run_without_exports_succeeds(sandbox: Sandbox, tap: Tap) -> None:
     run = tap()
     assert run.code == 0
     assert not run.of("RECORD")
-    assert "No completed export of users yet" in run.log
+    assert "There is no completed export of users yet" in run.log
     assert not sandbox.count("create")

@@ -1,4 +1,4 @@
-"""Meltano itself and real targets, as a user runs them."""
+"""End-to-end tests with Meltano and real targets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from sandbox.data import csv_file, to_csv
-from sandbox.server import TOKEN, Sandbox
+from sandbox.server import API_TOKEN, Sandbox
 from tests.conftest import ROOT, table
 
 if TYPE_CHECKING:
@@ -46,15 +46,15 @@ def loader(name: str, **fields: Any) -> dict[str, Any]:
 
 @dataclass
 class Project:
-    """A Meltano project in a folder of its own, with the repository's meltano.yml."""
+    """A Meltano project in a temporary folder, based on the repository's meltano.yml."""
 
     folder: Path
 
-    def __call__(self, *words: str, **variables: Any) -> str:
-        """Run Meltano, to fail where `ok` is False; its output."""
+    def __call__(self, *arguments: str, **variables: Any) -> str:
+        """Run Meltano and return its output; `ok=False` expects a failure."""
         ok = variables.pop("ok", True)
-        done = subprocess.run(
-            [str(MELTANO), *words],
+        completed = subprocess.run(
+            [str(MELTANO), *arguments],
             cwd=self.folder,
             env={**os.environ, **variables, "NO_COLOR": "1"},
             capture_output=True,
@@ -62,22 +62,22 @@ class Project:
             timeout=170,
             check=False,
         )
-        log = done.stdout + done.stderr
-        assert (done.returncode == 0) is ok, log[-3000:]
-        assert TOKEN not in log
+        log = completed.stdout + completed.stderr
+        assert (completed.returncode == 0) is ok, log[-3000:]
+        assert API_TOKEN not in log
         assert "X-Amz-Signature" not in log
         return log
 
     def duckdb(self, query: str) -> list[list[Any]]:
-        """Ask the loaded DuckDB file."""
+        """Query the loaded DuckDB file."""
         python = self.folder / ".meltano" / "loaders" / "target-duckdb" / "venv" / "bin" / "python"
         file = self.folder / "output" / "warehouse.duckdb"
-        done = subprocess.run([python, "-c", QUERY, file, query], capture_output=True, check=False, text=True)
-        assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        completed = subprocess.run([python, "-c", QUERY, file, query], capture_output=True, check=False, text=True)
+        assert completed.returncode == 0, completed.stderr
+        return [json.loads(line) for line in completed.stdout.splitlines()]
 
     def override(self, **extras: Any) -> None:
-        """Set extras of the extractor in meltano.yml, as its user does."""
+        """Set extras of the extractor in meltano.yml."""
         file = self.folder / "meltano.yml"
         content = yaml.safe_load(file.read_text())
         content["plugins"]["extractors"][0].update(extras)
@@ -86,7 +86,7 @@ class Project:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project, its plugins installed once."""
+    """A project with its plugins installed, once per module."""
     if not MELTANO:
         pytest.skip("Meltano is not installed: run python3 -m tests")
     folder = tmp_path_factory.mktemp("project")
@@ -112,12 +112,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(installed: Path) -> Iterator[Project]:
-    """The installed project, without state and output of other tests."""
+    """The installed project, without state and output from other tests."""
     saved = (installed / "meltano.yml").read_text()
     shutil.rmtree(installed / "output", ignore_errors=True)
     (installed / "output").mkdir()
-    for left in (installed / ".meltano").glob("meltano.db*"):
-        left.unlink()
+    for database in (installed / ".meltano").glob("meltano.db*"):
+        database.unlink()
     yield Project(installed)
     (installed / "meltano.yml").write_text(saved)
 
@@ -145,14 +145,14 @@ def test_nightly_runs_into_duckdb(project: Project, sandbox: Sandbox) -> None:
     assert project.duckdb("select count(*) from dynamic.visits") == [[900]]
     assert project.duckdb("select count(*) from dynamic.exports") == [[3]]
 
-    # The next night, nothing new: only metadata is read.
+    # A second run without a new export reads only metadata and the heads.
     files = sandbox.count("file")
     project(*run, **sandbox.variables)
-    heads = [seen for seen in sandbox.seen if seen.kind == "file"][files:]
-    assert all(seen.headers.get("Range", "").startswith("bytes=0-") for seen in heads)
+    heads = [request for request in sandbox.requests if request.kind == "file"][files:]
+    assert all(request.headers.get("Range", "").startswith("bytes=0-") for request in heads)
     assert project.duckdb("select count(*) from dynamic.users") == [[500]]
 
-    # A newer export, then everything again.
+    # A newer export, then a full refresh.
     sandbox.add("users", csv_file("users", 600))
     project(*run, **sandbox.variables)
     assert project.duckdb("select count(*), max(_sdc_row_number) from dynamic.users") == [[600, 600]]
@@ -160,12 +160,12 @@ def test_nightly_runs_into_duckdb(project: Project, sandbox: Sandbox) -> None:
     assert project.duckdb("select count(*) from dynamic.users") == [[600]]
 
 
-def test_elt_discovery_selection_and_test(project: Project, sandbox: Sandbox) -> None:
+def test_elt_discovery_selection_and_config_test(project: Project, sandbox: Sandbox) -> None:
     sandbox.add("users", USERS)
     sandbox.add("visits", VISITS)
     project("elt", "tap-dynamic", "target-jsonl", **sandbox.variables)
     lines = {p.stem: p.read_text().splitlines() for p in (project.folder / "output").glob("*.jsonl")}
-    assert {name: len(of) for name, of in lines.items()} == {"exports": 2, "users": 500, "visits": 900}
+    assert {name: len(rows) for name, rows in lines.items()} == {"exports": 2, "users": 500, "visits": 900}
     assert not any("downloadUrl" in line for line in lines["exports"])
     catalog = project("invoke", "tap-dynamic", "--discover", **sandbox.variables)
     assert '"tap_stream_id":"visits"' in catalog
@@ -180,7 +180,7 @@ def test_elt_discovery_selection_and_test(project: Project, sandbox: Sandbox) ->
 
 
 def test_the_example_of_the_readme(project: Project, sandbox: Sandbox) -> None:
-    """Two custom fields, one of them typed by the user; and a key of the user's."""
+    """Two custom fields, one with a type set by the user, and a user-defined key."""
     sandbox.add(
         "users", to_csv([["id", "wallet", "favorite color", "points"], ["1", "a", "red", "007"], ["1", "b", "", ""]])
     )
@@ -205,14 +205,14 @@ def test_unusual_headers_through_meltano_into_two_targets(
         'select id, "e.mail", "größe 📏", "a b", column_5, "a b_2", "a b_3", "select" from dynamic.users'
     )
     assert rows == [[str(n) for n in range(8)]]
-    postgres.ask("drop schema if exists dynamic cascade")
+    postgres.query("drop schema if exists dynamic cascade")
     feed(project, postgres, tap().out)
     query = 'select id, "e.mail", "Größe 📏", "a b", column_5, "a b_2", "A B_3", "select" from dynamic.users'
-    assert postgres.ask(query) == rows
+    assert postgres.query(query) == rows
 
 
-def test_a_week_of_drift_into_duckdb(project: Project, sandbox: Sandbox) -> None:
-    """No export, the first one, a new custom field, a column gone, a field of other content."""
+def test_column_drift_into_duckdb(project: Project, sandbox: Sandbox) -> None:
+    """No export, the first one, a new custom field, a removed column, a column whose type changes."""
     run = ("run", "tap-dynamic", "target-duckdb")
     project(*run, **sandbox.variables)
     assert project.duckdb("select table_name from information_schema.tables order by 1") in ([["exports"]], [])
@@ -264,13 +264,13 @@ def test_two_environments_in_one_project_and_states_side_by_side(project: Projec
 def test_the_readmes_commands_with_any_target(project: Project, sandbox: Sandbox, tmp_path: Path) -> None:
     chapter = (ROOT / "README.md").read_text().split("## With any Singer target")[1]
     lines = chapter.split("```sh\n")[1].split("```")[0].splitlines()
-    assert lines[0] == "pip install ."  # what .ci/run does with the wheel
+    assert lines[0] == "pip install ."  # covered by .ci/run, which installs the wheel
     assert lines[1].startswith("export TAP_DYNAMIC_ENVIRONMENT_ID=")
     targets = project.folder / ".meltano" / "loaders" / "target-jsonl" / "venv" / "bin"
     path = f"{Path(sys.executable).parent}:{targets}:{os.environ['PATH']}"
     sandbox.add("users", csv_file("users", 5))
     for rows in (5, 0):
-        done = subprocess.run(
+        completed = subprocess.run(
             ["sh", "-ec", "\n".join(lines[2 + (not rows) :])],
             cwd=tmp_path,
             env={**os.environ, **sandbox.variables, "PATH": path},
@@ -278,7 +278,7 @@ def test_the_readmes_commands_with_any_target(project: Project, sandbox: Sandbox
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
+        assert completed.returncode == 0, completed.stderr
         written = [line for file in tmp_path.glob("users*.jsonl") for line in file.read_text().splitlines()]
         assert len(written) == 5
         assert json.loads((tmp_path / "state.json").read_text())["bookmarks"]["users"]["export_ids"]
@@ -296,7 +296,7 @@ def test_into_csv(project: Project, sandbox: Sandbox) -> None:
 
 @dataclass
 class Postgres:
-    """A PostgreSQL server of this test's own."""
+    """A temporary PostgreSQL server."""
 
     port: int
 
@@ -307,7 +307,7 @@ class Postgres:
             "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": "dynamic"
         }
 
-    def ask(self, query: str) -> list[list[str]]:
+    def query(self, query: str) -> list[list[str]]:
         assert SERVER
         command: list[str | Path] = [
             SERVER / "psql",
@@ -328,18 +328,18 @@ class Postgres:
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
     if not SERVER or not (SERVER / "initdb").exists():
-        pytest.skip("no PostgreSQL server here: install the package postgresql")
+        pytest.skip("PostgreSQL is not installed: install the package postgresql")
     # The server refuses to run as root.
-    become = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    run_as = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     folder = Path(tempfile.mkdtemp(prefix="tap-dynamic-"))
-    if become:
+    if run_as:
         shutil.chown(folder, "postgres")
         assert pwd.getpwnam("postgres")
     data = folder / "data"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
     initdb = [
         SERVER / "initdb",
         "-D",
@@ -351,21 +351,21 @@ def postgres() -> Iterator[Postgres]:
         "--encoding=UTF8",
         "--locale=C.UTF-8",
     ]
-    subprocess.run([*become, *map(str, initdb)], check=True, **quiet)  # type: ignore[call-overload]
+    subprocess.run([*run_as, *map(str, initdb)], check=True, **silent)  # type: ignore[call-overload]
     options = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-k", str(folder)]
     server = subprocess.Popen(  # type: ignore[call-overload]
-        [*become, str(SERVER / "postgres"), "-D", str(data), "-p", str(port), *options], **quiet
+        [*run_as, str(SERVER / "postgres"), "-D", str(data), "-p", str(port), *options], **silent
     )
     try:
         ready = [SERVER / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
         deadline = time.monotonic() + 30
-        while subprocess.run([*map(str, ready)], check=False, **quiet).returncode:  # type: ignore[call-overload]
+        while subprocess.run([*map(str, ready)], check=False, **silent).returncode:  # type: ignore[call-overload]
             assert time.monotonic() < deadline
             time.sleep(0.1)
         yield Postgres(port)
     finally:
         subprocess.run(
-            [*become, str(SERVER / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop"], check=False, **quiet
+            [*run_as, str(SERVER / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop"], check=False, **silent
         )  # type: ignore[call-overload]
         server.wait(timeout=20)
         shutil.rmtree(folder, ignore_errors=True)
@@ -373,11 +373,11 @@ def postgres() -> Iterator[Postgres]:
 
 def test_into_postgresql_with_types(project: Project, sandbox: Sandbox, postgres: Postgres) -> None:
     sandbox.add("users", USERS)
-    postgres.ask("drop schema if exists dynamic cascade")
+    postgres.query("drop schema if exists dynamic cascade")
     project("run", "tap-dynamic", "target-postgres", **sandbox.variables, **postgres.variables)
-    assert postgres.ask("select count(*), count(distinct id) from dynamic.users") == [["500", "500"]]
+    assert postgres.query("select count(*), count(distinct id) from dynamic.users") == [["500", "500"]]
     kinds = dict(
-        postgres.ask("select column_name, data_type from information_schema.columns where table_name = 'users'")
+        postgres.query("select column_name, data_type from information_schema.columns where table_name = 'users'")
     )
     wanted = {
         "createdAt": "timestamp without time zone",
@@ -389,13 +389,13 @@ def test_into_postgresql_with_types(project: Project, sandbox: Sandbox, postgres
     }
     assert {name: kinds.get(name, "").replace("ARRAY", "jsonb") for name in wanted} == wanted
     second = table(USERS)[1]
-    assert postgres.ask(f"select email, \"createdAt\" from dynamic.users where id = '{second['id']}'") == [
+    assert postgres.query(f"select email, \"createdAt\" from dynamic.users where id = '{second['id']}'") == [
         [second["email"] or "", (second["createdAt"] or "").replace("T", " ").rstrip("Z").rstrip("0").rstrip(".")]
     ]
 
 
 def feed(project: Project, postgres: Postgres, messages: str, **settings: Any) -> None:
-    """Pipe messages into target-postgres, with no Meltano between."""
+    """Pipe messages into target-postgres, without Meltano."""
     target = project.folder / ".meltano" / "loaders" / "target-postgres" / "venv" / "bin" / "target-postgres"
     config = {k.removeprefix("TARGET_POSTGRES_").lower(): v for k, v in postgres.variables.items()}
     file = project.folder / "target.json"
@@ -404,7 +404,7 @@ def feed(project: Project, postgres: Postgres, messages: str, **settings: Any) -
 
 
 def test_batches_into_postgresql(project: Project, tap: Tap, sandbox: Sandbox, postgres: Postgres) -> None:
-    postgres.ask("drop schema if exists dynamic cascade")
+    postgres.query("drop schema if exists dynamic cascade")
     sandbox.add("users", USERS)
     storage = {"root": f"file://{project.folder}/batches"}
     run = tap(
@@ -413,37 +413,37 @@ def test_batches_into_postgresql(project: Project, tap: Tap, sandbox: Sandbox, p
     assert len(run.of("BATCH", "users")) == 3
     feed(project, postgres, run.out)
     query = "select id, wallet, metadata, _sdc_row_number from dynamic.users order by _sdc_row_number"
-    batched = postgres.ask(query)
+    batched = postgres.query(query)
     assert len(batched) == 500
-    postgres.ask("drop schema dynamic cascade")
+    postgres.query("drop schema dynamic cascade")
     feed(project, postgres, tap().out)
-    assert postgres.ask(query) == batched
+    assert postgres.query(query) == batched
 
 
 @pytest.mark.parametrize("hard_delete", [True, False])
-def test_a_user_who_is_gone_is_gone_from_postgresql(
+def test_removed_users_are_removed_from_postgresql(
     project: Project, tap: Tap, sandbox: Sandbox, postgres: Postgres, *, hard_delete: bool
 ) -> None:
-    """The tap and the target with nothing between them, night after night."""
-    postgres.ask("drop schema if exists dynamic cascade")
-    there = "" if hard_delete else "where _sdc_deleted_at is null"
+    """Consecutive runs of the tap, piped into the target without Meltano."""
+    postgres.query("drop schema if exists dynamic cascade")
+    condition = "" if hard_delete else "where _sdc_deleted_at is null"
     state: dict[str, Any] = {}
 
-    def night(rows: list[list[str]], code: int) -> list[list[str]]:
+    def run_and_query(rows: list[list[str]], code: int) -> list[list[str]]:
         sandbox.add("users", to_csv([["id", "email"], *rows]))
         run = tap(emit_activate_version_messages=True, _state=state)
         assert run.code == code
         feed(project, postgres, run.out, hard_delete=hard_delete)
         state.update(run.state)
-        return postgres.ask(f"select id, email from dynamic.users {there} order by id")
+        return postgres.query(f"select id, email from dynamic.users {condition} order by id")
 
-    assert night([["1", "a"], ["2", "b"], ["3", "c"]], 0) == [["1", "a"], ["2", "b"], ["3", "c"]]
-    assert night([["1", "a"], ["3", "changed"]], 0) == [["1", "a"], ["3", "changed"]]
-    if hard_delete:  # a broken export takes nobody away
-        assert night([["1"]], 1) == [["1", "a"], ["3", "changed"]]
+    assert run_and_query([["1", "a"], ["2", "b"], ["3", "c"]], 0) == [["1", "a"], ["2", "b"], ["3", "c"]]
+    assert run_and_query([["1", "a"], ["3", "changed"]], 0) == [["1", "a"], ["3", "changed"]]
+    if hard_delete:  # a malformed export removes nobody
+        assert run_and_query([["1"]], 1) == [["1", "a"], ["3", "changed"]]
 
 
-def test_the_hub_definition_says_what_the_project_file_says() -> None:
+def test_the_hub_definition_matches_the_project_file() -> None:
     hub = yaml.safe_load((ROOT / "tap-dynamic.yml").read_text())
     extractor = yaml.safe_load((ROOT / "meltano.yml").read_text())["plugins"]["extractors"][0]
     shared = ("name", "namespace", "label", "description", "executable", "capabilities", "select", "settings")
@@ -451,13 +451,13 @@ def test_the_hub_definition_says_what_the_project_file_says() -> None:
     assert hub["settings_group_validation"] == extractor["settings_group_validation"]
 
 
-def test_the_project_file_is_what_meltano_wants() -> None:
+def test_the_project_file_is_valid() -> None:
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.meltano", str(ROOT / "meltano.yml")]
-    done = subprocess.run(check, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    completed = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stdout
 
 
-def test_the_project_file_has_the_settings_and_capabilities_of_the_tap() -> None:
+def test_the_project_file_matches_about() -> None:
     out = subprocess.run(
         [sys.executable, "-m", "tap_dynamic", "--about", "--format=json"], capture_output=True, check=True
     ).stdout

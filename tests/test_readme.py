@@ -1,4 +1,4 @@
-"""What the README says is so."""
+"""The README matches the tests and the tap."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_matrix_has_as_many_cases_as_it_says() -> None:
+def test_the_number_of_fault_cases_is_correct() -> None:
     counts = [int(n) for n in re.findall(r"^\| (?:downloads|API|files):.*?\| (\d+) \|", README, re.MULTILINE)]
     assert counts == [len(DOWNLOADS), len(API), len(BAD_FILES), len(GOOD_FILES)]
     assert f"{len(MATRIX)} cases" in README
 
 
-def test_the_settings_are_those_of_about(tap: Tap) -> None:
+def test_the_settings_match_about(tap: Tap) -> None:
     about = tap("--about", "--format=markdown").out
     rows = [line for line in about.splitlines() if line.startswith("| ")]
     ours = rows[: next(n for n, row in enumerate(rows) if row.startswith("| stream_maps"))]
@@ -28,7 +28,7 @@ def test_the_settings_are_those_of_about(tap: Tap) -> None:
     assert not [row for row in ours if row not in README]
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_have_targets() -> None:
     headings = {
         re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in re.findall(r"^## (.*)", README, re.MULTILINE)
     }

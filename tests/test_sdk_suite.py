@@ -1,4 +1,4 @@
-"""The SDK's own tests for taps, against the sandbox."""
+"""The SDK's standard tap tests, run against the sandbox."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sandbox.data import csv_file
 from sandbox.server import Sandbox
 from tap_dynamic.tap import TapDynamic
 
-SANDBOX = Sandbox().__enter__()  # it ends with this process
+SANDBOX = Sandbox().__enter__()  # stops with this process
 SANDBOX.add("users", csv_file("users", 30))
 SANDBOX.add("visits", csv_file("visits", 30))
 SANDBOX.add("visits", status="failed")
@@ -20,6 +20,6 @@ TestTapDynamic = get_tap_test_class(
 )
 
 
-def test_the_suite_created_no_export() -> None:
+def test_the_suite_does_not_create_exports() -> None:
     assert SANDBOX.count("list")
     assert not SANDBOX.count("create")

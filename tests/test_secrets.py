@@ -1,4 +1,4 @@
-"""What never leaves: the token, the signature of a URL, the content of a cell."""
+"""The token, URL signatures and cell contents never appear in logs or state."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sandbox.data import to_csv
-from sandbox.server import TOKEN, Fault
-from tap_dynamic.client import LOGGER, TapError
+from sandbox.server import API_TOKEN, Fault
+from tap_dynamic.errors import LOGGER, TapError
 from tap_dynamic.download import FileHost
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ SIGNED = "https://files.example.com/x?X-Amz-Signature=abc"
 
 
 @pytest.mark.parametrize(
-    "trouble", ["none", "cut", "refused", "broken", "type", "key", "page", "redirect", "failed", "named", "api"]
+    "scenario", ["none", "cut", "refused", "broken", "type", "key", "page", "redirect", "failed", "named", "api"]
 )
-def test_nothing_secret_is_logged(sandbox: Sandbox, tap: Tap, trouble: str) -> None:
+def test_nothing_secret_is_logged(sandbox: Sandbox, tap: Tap, scenario: str) -> None:
     data = {
         "broken": GOOD + f'2,"{CELL}'.encode(),
         "type": to_csv(
@@ -34,27 +34,29 @@ def test_nothing_secret_is_logged(sandbox: Sandbox, tap: Tap, trouble: str) -> N
         ),
         "key": to_csv([["id", "email"], [CELL, CELL], [CELL, CELL]]),
         "page": f"<html>{CELL} {SIGNED}".encode(),
-    }.get(trouble, GOOD)
+    }.get(scenario, GOOD)
     export = sandbox.add("users", data)
-    if trouble == "failed":
+    if scenario == "failed":
         sandbox.add("users", status="failed", error=f"Error: dyn_another https://x.y/?Sig=1\n{CELL}")
     sandbox.faults = {
         "cut": [Fault("file"), Fault("file", after=10, then="reset")],
         "refused": [Fault("file", times=99, status=403, body=CELL.encode())],
         "redirect": [Fault("file", times=99, status=302, headers={"Location": f"ftp{SIGNED[5:]}"})],
-        "api": [Fault("list", times=99, status=418, body=json.dumps({"error": f"{TOKEN} {SIGNED}"}).encode())],
-    }.get(trouble, [])
-    settings = {"export_ids": [export.id]} if trouble == "named" else {}
-    run = tap(environment={"TAP_DYNAMIC_LOGLEVEL": "DEBUG"}, **settings)  # it looks for token, signature and traceback
+        "api": [Fault("list", times=99, status=418, body=json.dumps({"error": f"{API_TOKEN} {SIGNED}"}).encode())],
+    }.get(scenario, [])
+    settings = {"export_ids": [export.id]} if scenario == "named" else {}
+    run = tap(
+        environment={"TAP_DYNAMIC_LOGLEVEL": "DEBUG"}, **settings
+    )  # checks for the token, signatures and tracebacks
     assert CELL not in run.log
     assert "Signature" not in run.log
-    assert not any(word in run.log for word in (TOKEN[:12], "dyn_another", "Sig=1"))
+    assert not any(word in run.log for word in (API_TOKEN[:12], "dyn_another", "Sig=1"))
     for message in run.messages:
         if message["type"] != "RECORD":
-            assert not any(word in json.dumps(message) for word in (CELL, TOKEN, "Signature"))
+            assert not any(word in json.dumps(message) for word in (CELL, API_TOKEN, "Signature"))
 
 
-def test_the_file_host_never_sees_the_token_nor_netrc(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
+def test_the_token_and_netrc_are_not_sent_to_the_file_host(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
     sandbox.add("users", GOOD)
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login someone password something\n")
@@ -63,19 +65,21 @@ def test_the_file_host_never_sees_the_token_nor_netrc(sandbox: Sandbox, tap: Tap
     ]
     run = tap(environment={"NETRC": str(netrc)})
     assert run.code == 0
-    files = [seen for seen in sandbox.seen if seen.kind == "file"]
+    files = [request for request in sandbox.requests if request.kind == "file"]
     assert files
-    for seen in files:
-        assert not {"authorization", "cookie"} & {name.lower() for name in seen.headers}
-        assert TOKEN not in str(seen.headers)
-    assert {seen.headers["Authorization"] for seen in sandbox.seen if seen.kind != "file"} == {f"Bearer {TOKEN}"}
+    for request in files:
+        assert not {"authorization", "cookie"} & {name.lower() for name in request.headers}
+        assert API_TOKEN not in str(request.headers)
+    assert {request.headers["Authorization"] for request in sandbox.requests if request.kind != "file"} == {
+        f"Bearer {API_TOKEN}"
+    }
 
 
-def test_http_is_refused_where_the_api_is_https(sandbox: Sandbox, tap: Tap) -> None:
-    """Proven on the file host alone: an https API would need a certificate."""
-    host = FileHost("agent", (1, 1), ("https",), LOGGER)
+def test_http_file_urls_are_rejected_if_the_api_uses_https(sandbox: Sandbox, tap: Tap) -> None:
+    """Tests `FileHost` directly: an https API would need a certificate."""
+    host = FileHost(user_agent="agent", timeout=(1, 1), schemes=("https",), logger=LOGGER)
     export = sandbox.add("users", GOOD)
-    with pytest.raises(TapError, match="its URL is none of https"):
+    with pytest.raises(TapError, match="its URL is not https"):
         host.fetch(lambda: sandbox.sign(export), "Export x")
     assert not sandbox.count("file")
     assert tap().code == 0
@@ -83,8 +87,8 @@ def test_http_is_refused_where_the_api_is_https(sandbox: Sandbox, tap: Tap) -> N
 
 def test_proxies_and_certificates_of_the_environment_are_honoured(sandbox: Sandbox, tap: Tap) -> None:
     sandbox.add("users", GOOD)
-    proxy = sandbox.store_url  # it knows no proxy requests: they end as an error of the right place
+    proxy = sandbox.store_url  # not a proxy: the requests fail, but show where they were sent
     run = tap(environment={"http_proxy": proxy, "no_proxy": ""})
     assert run.code == 1
-    assert sandbox.seen
-    assert all(seen.path.startswith("http://127.0.0.1") for seen in sandbox.seen)
+    assert sandbox.requests
+    assert all(request.path.startswith("http://127.0.0.1") for request in sandbox.requests)

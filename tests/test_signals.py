@@ -1,4 +1,4 @@
-"""Runs that are ended from outside: the last state line is whole and true, and no row is lost."""
+"""Runs terminated from outside: the last state message is complete and correct, and no row is lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from sandbox.data import csv_file
-from sandbox.server import Export, Fault
+from sandbox.server import Fault, SandboxExport
 
 if TYPE_CHECKING:
     import io
@@ -31,7 +31,7 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
 
 @pytest.fixture
 def start(tap: Tap) -> Iterator[Start]:
-    """Starts the tap; ends what still runs."""
+    """Start the tap as a process, killed at the end of the test."""
     with contextlib.ExitStack() as stack:
 
         def run(environment: dict[str, str] | None = None, **settings: object) -> subprocess.Popen[bytes]:
@@ -49,12 +49,22 @@ def start(tap: Tap) -> Iterator[Start]:
 
 
 def lines_of(out: bytes) -> list[Message]:
-    """The whole lines of an output."""
+    """Parse the complete lines of an output."""
     return [json.loads(line) for line in out.split(b"\n")[:-1]]
 
 
+def read_until(process: subprocess.Popen[bytes], marker: bytes) -> bytes:
+    """Read a part of the output that contains the marker."""
+    out = b""
+    while marker not in out:
+        block = cast("io.BufferedReader", process.stdout).read1(1 << 12)
+        assert block, out[-500:]
+        out += block
+    return out
+
+
 def test_twelve_kills_lose_no_row(sandbox: Sandbox, start: Start, documented: Message) -> None:
-    """Kill the tap at twelve moments, each time going on from its last whole state line."""
+    """Kill the tap twelve times, resuming each time from its last complete state message."""
     exports = [sandbox.add("users", csv_file("users", 4000, seed=n)) for n in range(4)]
     exports += [sandbox.add("visits", csv_file("visits", 4000, seed=n)) for n in range(4)]
     loaded: set[tuple[str, int]] = set()
@@ -66,7 +76,7 @@ def test_twelve_kills_lose_no_row(sandbox: Sandbox, start: Start, documented: Me
         assert process.stdout
         assert process.stderr
         out = b""
-        # Each time a little further: the pipe is read slowly, so the tap is in the middle of a file.
+        # A different amount each time; a full pipe keeps the tap in the middle of a file.
         while (
             kills < KILLS
             and len(out) < 900_000 * (kills % 4 + 1)
@@ -95,31 +105,29 @@ def test_twelve_kills_lose_no_row(sandbox: Sandbox, start: Start, documented: Me
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("moment", ["writing", "waiting", "downloading"])
-def test_a_signal_ends_cleanly(
-    sandbox: Sandbox, start: Start, documented: Message, number: signal.Signals, moment: str
+@pytest.mark.parametrize("activity", ["writing", "waiting", "downloading"])
+def test_a_signal_ends_the_run_cleanly(
+    sandbox: Sandbox, start: Start, documented: Message, number: signal.Signals, activity: str
 ) -> None:
     first = sandbox.add("users", csv_file("users", 10), completed_at="2026-01-01T00:00:00.000Z")
     settings: Message = {"_catalog": documented, "snapshots": "all"}
-    if moment == "waiting":
-        sandbox.make = lambda model: Export(model, b"", looks=10**6)
+    if activity == "waiting":
+        sandbox.export_factory = lambda model: SandboxExport(model, b"", polls_left=10**6)
         settings["request_exports"] = True
     else:
         big = sandbox.add("users", csv_file("users", 20_000))
-        if moment == "downloading":
-            sandbox.faults = [Fault("file", after=5000, then="stall", only=big.id)]
+        if activity == "downloading":
+            sandbox.faults = [Fault("file", after=5000, then="stall", path_contains=big.id)]
     process = start(**settings)
     assert process.stdout
     assert process.stderr
-    out = b""
     awaited = {
         "waiting": b'"requested_export_id"',
         "writing": b'"_sdc_row_number":999}',
-        "downloading": first.id.encode() + b'"],',
+        "downloading": first.id.encode() + b'"]',
     }
-    while awaited[moment] not in out:
-        out += cast("io.BufferedReader", process.stdout).read1(1 << 16)
-    time.sleep(0.2)  # let it come into the middle of what it does next
+    out = read_until(process, awaited[activity])
+    time.sleep(0.2)  # let the next operation start
     process.send_signal(number)
     out += process.stdout.read()
     log = process.stderr.read().decode()
@@ -129,13 +137,13 @@ def test_a_signal_ends_cleanly(
     assert "ERROR" not in log
     assert f"Ended by {number.name}" in log
     state = [m["value"] for m in lines_of(out) if m["type"] == "STATE"][-1]["bookmarks"]
-    if moment == "waiting":
+    if activity == "waiting":
         assert {state[s]["requested_export_id"] for s in ("users", "visits")} <= set(sandbox.exports)
     else:
         assert state["users"]["export_ids"] == [first.id]
 
 
-def test_a_broken_pipe_ends_quietly(sandbox: Sandbox, start: Start, documented: Message) -> None:
+def test_a_closed_stdout_ends_the_run_with_one_error(sandbox: Sandbox, start: Start, documented: Message) -> None:
     sandbox.add("users", csv_file("users", 20_000))
     process = start(_catalog=documented)
     assert process.stdout
@@ -145,20 +153,21 @@ def test_a_broken_pipe_ends_quietly(sandbox: Sandbox, start: Start, documented: 
     log = process.stderr.read().decode()
     assert process.wait() == 1
     assert "Traceback" not in log
-    assert "ERROR" not in log
+    assert [line for line in log.splitlines() if "ERROR" in line][0].endswith(
+        "Stdout is closed: the target has ended. Its own log says why."
+    )
+    assert log.count("ERROR") == 1
 
 
-def test_a_slow_target_keeps_no_connection_open(sandbox: Sandbox, start: Start, documented: Message) -> None:
-    """The file is fetched whole before the first row, whoever reads the rows."""
+def test_a_slow_target_does_not_keep_a_connection_open(sandbox: Sandbox, start: Start, documented: Message) -> None:
+    """The whole file is downloaded before the first row is emitted."""
     export = sandbox.add("users", csv_file("users", 20_000))
     process = start(_catalog=documented)
     assert process.stdout
-    out = b""
-    while b'"RECORD"' not in out:
-        out += cast("io.BufferedReader", process.stdout).read1(1 << 12)
-    answered = [seen for seen in sandbox.seen if seen.kind == "file"]
-    assert len(answered) == 1
-    sandbox.exports.pop(export.id)  # whatever comes now, comes from the spool
+    out = read_until(process, b'"RECORD"')
+    downloads = [request for request in sandbox.requests if request.kind == "file"]
+    assert len(downloads) == 1
+    sandbox.exports.pop(export.id)  # the remaining rows come from the temporary file
     out += process.stdout.read()
     assert process.stderr
     process.stderr.read()

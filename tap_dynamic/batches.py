@@ -1,0 +1,153 @@
+"""BATCH files (gzipped JSON lines or Parquet) on any storage that the SDK knows, and their messages."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import sys
+from abc import ABC, abstractmethod
+from typing import IO, TYPE_CHECKING, Any
+from uuid import uuid4
+
+from singer_sdk.helpers._batch import SDKBatchMessage
+
+from tap_dynamic.errors import TapError
+from tap_dynamic.messages import RecordEncoder, encode_records
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
+
+    from singer_sdk.helpers._batch import BatchConfig
+    from typing_extensions import Self
+
+
+class BatchWriter(ABC):
+    """Writes the BATCH files of one stream, and a BATCH message after each whole file.
+
+    Args:
+        stream: The stream's name, in messages and file names.
+        prefix: The start of the file names.
+        config: The setting `batch_config`.
+        schema: The JSON schema of the records.
+        write_message: Writes a message.
+    """
+
+    extension = ""
+
+    def __init__(
+        self,
+        stream: str,
+        prefix: str,
+        config: BatchConfig,
+        schema: dict[str, Any],
+        write_message: Callable[[SDKBatchMessage], None],
+    ) -> None:
+        self.stream, self.config, self.schema, self.write_message = stream, config, schema, write_message
+        self.base = f"{config.storage.prefix or ''}{prefix}--{stream}-{uuid4()}"
+        self.name = ""
+        self.files = self.rows = 0
+        self.stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        """Return the writer."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish the last file; after an error it gets no message."""
+        if error is None:
+            self.finish()
+        else:
+            with contextlib.suppress(Exception):
+                self.stack.close()
+
+    def add(self, rows: int, content: Any) -> None:
+        """Add records to the current file, or to a new one where they would exceed `batch_size`.
+
+        Args:
+            rows: Their number.
+            content: What `encode_values` or `encode_records` made of them.
+
+        Raises:
+            TapError: If the storage fails.
+        """
+        if self.rows and self.rows + rows > self.config.batch_size:
+            self.finish()
+        with self._storage_errors():
+            if not self.rows:
+                self.files += 1
+                self.name = f"{self.base}-{self.files}.{self.extension}"
+                self._open(self.stack.enter_context(self.config.storage.open(self.name, "wb")))
+            self._write(content)
+        self.rows += rows
+
+    def finish(self) -> None:
+        """Close the current file, if there is one, and write its message."""
+        if not self.rows:
+            return
+        with self._storage_errors():
+            self._close()
+            self.stack.close()
+            url = self.config.storage.get_url(self.name)
+        self.rows = 0
+        self.write_message(SDKBatchMessage(stream=self.stream, encoding=self.config.encoding, manifest=[url]))
+
+    @contextlib.contextmanager
+    def _storage_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            # Storages raise errors of their own libraries, whose texts hold URLs.
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            msg = f"Stream {self.stream}: the storage of BATCH files failed ({reason}). Check batch_config.storage."
+            raise TapError(msg) from None
+
+    @abstractmethod
+    def encode_values(self, names: Sequence[str], values: Sequence[Sequence[Any]]) -> Any:
+        """Encode the values of each column."""
+
+    @abstractmethod
+    def encode_records(self, records: Sequence[dict[str, Any]]) -> Any:
+        """Encode records."""
+
+    @abstractmethod
+    def _open(self, file: IO[bytes]) -> None: ...
+
+    @abstractmethod
+    def _write(self, content: Any) -> None: ...
+
+    @abstractmethod
+    def _close(self) -> None: ...
+
+
+class JsonLinesWriter(BatchWriter):
+    """Writes gzipped JSON lines."""
+
+    extension = "json.gz"
+
+    @override
+    def encode_values(self, names: Sequence[str], values: Sequence[Sequence[Any]]) -> bytes:
+        return RecordEncoder(names).encode(values)
+
+    @override
+    def encode_records(self, records: Sequence[dict[str, Any]]) -> bytes:
+        return encode_records(records)
+
+    @override
+    def _open(self, file: IO[bytes]) -> None:
+        self.packed = gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1)
+
+    @override
+    def _write(self, content: Any) -> None:
+        self.packed.write(content)
+
+    @override
+    def _close(self) -> None:
+        self.packed.close()

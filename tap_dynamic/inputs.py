@@ -1,0 +1,134 @@
+"""Catalog and state as they come in: validated, and with the credential deselected."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import traceback
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.plugin_base import JSONSchemaValidator
+from singer_sdk.singerlib.catalog import Metadata
+
+from tap_dynamic.errors import TapError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from singer_sdk.singerlib import Catalog
+
+STRINGS = {"type": "array", "items": {"type": "string"}}
+STATE_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "bookmarks": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "properties": {
+                    "replication_key_value": {"type": ["string", "null"]},
+                    "export_ids": STRINGS,
+                    "key_properties": STRINGS,
+                    "text_columns": STRINGS,
+                    "requested_export_id": {"type": "string"},
+                },
+            },
+        }
+    },
+}
+CATALOG_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["streams"],
+    "properties": {
+        "streams": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["tap_stream_id"],
+                "properties": {
+                    "tap_stream_id": {"type": "string"},
+                    "stream": {"type": ["string", "null"]},
+                    "key_properties": {**STRINGS, "type": ["array", "null"]},
+                    "schema": {
+                        "type": "object",
+                        "properties": {"properties": {"type": "object", "additionalProperties": {"type": "object"}}},
+                    },
+                    "metadata": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["breadcrumb", "metadata"],
+                            "properties": {
+                                "breadcrumb": STRINGS,
+                                "metadata": {
+                                    "type": "object",
+                                    "properties": {"table-key-properties": {**STRINGS, "type": ["array", "null"]}},
+                                },
+                            },
+                        },
+                    },
+                },
+            },
+        }
+    },
+}
+
+
+def check_state(file: IO[str] | None) -> IO[str] | None:
+    """Check the file of `--state`; return one like it, to be read."""
+    return _checked(file, "state", STATE_SCHEMA, "Repair it, or run a full refresh.")
+
+
+def check_catalog(file: IO[str] | None) -> IO[str] | None:
+    """Check the file of `--catalog`; return one like it, to be read."""
+    return _checked(file, "catalog", CATALOG_SCHEMA, "Run the discovery again.")
+
+
+def _checked(file: IO[str] | None, name: str, schema: dict[str, Any], advice: str) -> IO[str] | None:
+    if file is None:
+        return None
+    try:
+        text = file.read()
+        content = json.loads(text)
+    except (ValueError, RecursionError, OSError):
+        msg = f"The {name} is corrupt: it is not JSON. {advice}"
+        raise TapError(msg) from None
+    for error in JSONSchemaValidator(schema).iter_errors(content):
+        place = ".".join(str(part) for part in error.absolute_path) or "the top level"
+        msg = f"The {name} is corrupt: {place} is not as it must be ({error.validator}). {advice}"
+        raise TapError(msg)
+    return io.StringIO(text)
+
+
+def deselect_download_url(catalog: Catalog) -> None:
+    """Deselect `downloadUrl` in a catalog of any shape that does not select it explicitly."""
+    entry = catalog.get_stream("exports")
+    if entry is None:
+        return
+    if not entry.metadata:
+        entry.metadata.root.selected = True  # what the SDK reads into a catalog without metadata
+    column = entry.metadata["properties", "downloadUrl"]
+    if column.selected is not True:
+        column.selected, column.inclusion = False, Metadata.InclusionType.AVAILABLE
+
+
+@contextlib.contextmanager
+def reporting_unexpected() -> Iterator[None]:
+    """Report whatever is raised in one line: the texts of foreign errors can hold cells.
+
+    Raises:
+        TapError: With the kind of the error, and the place in the code.
+    """
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit, click.Abort, ConfigValidationError):
+        raise
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}:{frame.lineno}"
+        msg = f"The run failed unexpectedly ({type(error).__name__} at {place}). No data was lost; please report this."
+        raise TapError(msg) from None

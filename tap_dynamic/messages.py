@@ -1,0 +1,132 @@
+"""Singer messages: encoding rows in bulk, and writing whole messages to stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import signal
+import sys
+from datetime import datetime, timezone
+from itertools import starmap
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from singer_sdk.contrib.msgspec import MsgSpecWriter, serialize_jsonl
+
+from tap_dynamic.errors import TapError
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from singer_sdk.singerlib.encoding.simple import Message
+
+TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class OutputError(TapError):
+    """Stdout can't be written: nothing that follows could be."""
+
+
+class MessageWriter(MsgSpecWriter):
+    """Writes whole messages: a signal that would end the tap waits until they are out."""
+
+    @override
+    def write_message(self, message: Message) -> None:
+        self.write_lines(serialize_jsonl(message.to_dict()))
+
+    def write_lines(self, lines: bytes | bytearray) -> None:
+        """Write messages to stdout.
+
+        Args:
+            lines: Whole lines, UTF-8.
+
+        Raises:
+            OutputError: If stdout is closed or full.
+        """
+        with termination_blocked():
+            try:
+                if sys.stdout is None:
+                    raise BrokenPipeError  # noqa: TRY301 (Python's own sign of a closed stdout)
+                buffer = sys.stdout.buffer
+                write_all(getattr(buffer, "raw", buffer), lines)
+            except BrokenPipeError:
+                msg = "Stdout is closed: the target has ended. Its own log says why."
+                raise OutputError(msg) from None
+            except OSError as error:
+                msg = f"Stdout can't be written ({(error.strerror or 'error').lower()}). The run ends here."
+                raise OutputError(msg) from None
+
+
+def write_all(raw: Any, data: bytes | bytearray) -> None:
+    """Write every byte, however few an unbuffered or non-blocking stream takes at once.
+
+    Args:
+        raw: A raw stream: its `write` returns how many bytes it took, or None if it would block.
+        data: What is written.
+    """
+    rest = memoryview(data)
+    while rest:
+        written = raw.write(rest)
+        if written is None:
+            select.select([], [raw], [])
+        else:
+            rest = rest[written:]
+
+
+@contextlib.contextmanager
+def termination_blocked() -> Iterator[None]:
+    """Hold back `TERMINATION_SIGNALS`."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINATION_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class RecordEncoder:
+    """Encodes rows as JSON objects, many at once.
+
+    Args:
+        names: The names of a row's values.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        fields = {f"f{i}": name for i, name in enumerate(names)}
+        self.record: Callable[..., Any]
+        try:  # half the cost of a dict
+            self.record = msgspec.defstruct("Record", [(f, Any) for f in fields], rename=fields, gc=False)
+        except ValueError:  # a name with a quote or the like
+            self.record = lambda *row: dict(zip(names, row))
+        self.encoder = msgspec.json.Encoder(decimal_format="number")
+
+    def encode(self, values: Iterable[Iterable[Any]]) -> bytes:
+        """Encode the values of each column into a line for each row."""
+        return self.encoder.encode_lines(list(starmap(self.record, zip(*values))))
+
+
+def encode_records(records: Sequence[dict[str, Any]]) -> bytes:
+    """Encode records as the SDK does, a line each."""
+    return b"".join(bytes(serialize_jsonl(record)) for record in records)
+
+
+def record_messages(stream: str, version: int | None, lines: bytes) -> bytes:
+    """Make RECORD messages of encoded records.
+
+    Args:
+        stream: The stream's name.
+        version: The version of the table, if there is one.
+        lines: A JSON object a line.
+    """
+    extracted_at = msgspec.json.encode(datetime.now(timezone.utc))
+    start = b'{"type":"RECORD","stream":%b,"record":' % msgspec.json.encode(stream)
+    end = (b"" if version is None else b',"version":%d' % version) + b',"time_extracted":' + extracted_at + b"}\n"
+    # JSON escapes line breaks: each one here ends a record.
+    return start + lines.replace(b"\n", end + start)[: -len(start)]

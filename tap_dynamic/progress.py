@@ -1,0 +1,47 @@
+"""Progress of long operations."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import logging
+
+PROGRESS_INTERVAL = 10.0
+"""Seconds between two lines."""
+
+
+class ProgressLogger:
+    """Logs the progress of a long operation every `PROGRESS_INTERVAL` seconds.
+
+    Args:
+        label: What the lines begin with.
+        unit: What is counted, in plural.
+        logger: Receives the lines.
+    """
+
+    def __init__(self, label: str, unit: str, logger: logging.Logger) -> None:
+        self.label, self.unit, self.logger = label, unit, logger
+        self.started_at = self.logged_at = time.monotonic()
+
+    def update(self, done: int, share: float | None = None) -> None:
+        """Log a line, unless the last one is recent.
+
+        Args:
+            done: Number of units so far.
+            share: Part of the whole that is done, from 0 to 1; None if unknown.
+        """
+        now = time.monotonic()
+        if now - self.logged_at < PROGRESS_INTERVAL:
+            return
+        self.logged_at, elapsed = now, now - self.started_at
+        remaining = f", {share:.0%} of the file, {elapsed / share - elapsed:.0f} s left" if share else ""
+        self.logger.info(
+            "%s: %s %s%s, %s per second.",
+            self.label,
+            f"{done:,}",
+            self.unit,
+            remaining,
+            f"{done / elapsed:,.0f}",
+        )
