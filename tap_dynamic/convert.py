@@ -149,7 +149,8 @@ def canonical_schema(schema: dict[str, Any], *, nullable: bool) -> dict[str, Any
     name = "string" if kind in {"date", "date-time", None} else str(kind)
     unions = ("anyOf", "oneOf")
     kept = {key: value for key, value in {**inner, **described}.items() if key not in unions}
-    return {**kept, "type": [name, "null"] if nullable else [name]}
+    types: str | list[str] = [name, "null"] if nullable else name
+    return {**kept, "type": types}
 
 
 def _without_null(schema: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:

@@ -189,7 +189,8 @@ class _Download:
                 error = caught
             refusals = refusals + 1 if status_of(error) in EXPIRED else 0
             if refusals > MAX_REFUSALS:
-                msg = f"{self.label}: the file host refuses fresh URLs ({status_of(error)}). Check the proxies on the way."
+                status = status_of(error)
+                msg = f"{self.label}: the file host refuses fresh URLs ({status}). Check the proxies on the way."
                 raise TapError(msg)
             # A trickle is not progress: it would never end.
             if self.received - received > MIN_RATE * (time.monotonic() - started_at):
@@ -292,7 +293,7 @@ class _Download:
             raise disk_error(self.label, error) from None
         self.received += len(block)
         if self.size is None and self.received > self.max_unsized:
-            msg = f"{self.label}: a download without a declared length has nearly filled the disk. Set TMPDIR to a larger one."
+            msg = f"{self.label}: a file without a declared length nearly fills the disk. Set TMPDIR to a larger one."
             raise TapError(msg)
         self.progress.update(self.received, self.received / self.wanted if self.wanted else None)
 

@@ -106,9 +106,10 @@ def host_of(url: str) -> str:
     """Return the host (and port) of a URL for messages; a malformed one has none."""
     try:
         parts = urlsplit(url)
-        return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or "the host"
+        port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return "the host"
+    return f"{parts.hostname}{port}" if parts.hostname else "the host"
 
 
 def status_of(error: Exception) -> int | None:

@@ -55,6 +55,8 @@ class ExportLoad:
         self, export: Export, file: CsvFile, layout: Layout, index: KeyIndex | None, logger: logging.Logger
     ) -> None:
         self.export, self.file, self.layout, self.index, self.logger = export, file, layout, index, logger
+        self.label = file.label
+        self.version: int | None = None
         self.rows = self.row_number = self.dropped_nuls = 0
         self.started_at = time.monotonic()
 
@@ -109,12 +111,12 @@ class ExportLoad:
         Raises:
             TapError: At the first row that can't be read or converted, or at the end if the key is not unique.
         """
-        progress = ProgressLogger(self.file.label, "rows", self.logger)
+        progress = ProgressLogger(self.label, "rows", self.logger)
         size = os.fstat(self.file.file.fileno()).st_size
         key = [i for i, column in enumerate(self.layout.columns) if column.is_key]
         nested = [c.index for c in self.layout.columns if c.kind in {"object", "array"} and c.index is not None]
         for number, rows in self.file.chunks(count):
-            values = convert(self.file.label, self.layout.columns, number, rows)
+            values = convert(self.label, self.layout.columns, number, rows)
             for column in nested:
                 self.dropped_nuls += count_escaped_nuls([row[column] for row in rows])
             if self.index:
@@ -131,7 +133,7 @@ class ExportLoad:
         self.dropped_nuls += self.file.dropped_nuls
         if self.index and (duplicate := self.index.first_duplicate()):
             problem = duplicate_problem(self.layout.key, *duplicate)
-            msg = f"{self.file.label}: {problem}: it can't be the key. {KEY_ADVICE}."
+            msg = f"{self.label}: {problem}: it can't be the key. {KEY_ADVICE}."
             raise TapError(msg)
 
     def records(self) -> Iterator[dict[str, Any]]:

@@ -18,8 +18,9 @@ from tap_dynamic.exports import MODELS, oldest_first
 from tap_dynamic.inputs import check_catalog, check_state, deselect_download_url, reporting_unexpected
 from tap_dynamic.layout import Layout, infer_layout
 from tap_dynamic.messages import MessageWriter
+from tap_dynamic.schemas import SCHEMAS
 from tap_dynamic.settings import CONFIG_SCHEMA, find_errors, normalize
-from tap_dynamic.streams import SCHEMAS, ExportsStream, UsersStream, VisitsStream
+from tap_dynamic.streams import ExportsStream, UsersStream, VisitsStream
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -103,9 +104,9 @@ class TapDynamic(Tap):
         redact_logs_of({"urllib3", "requests", "botocore", "aiobotocore", "s3fs", "fsspec"})
         layouts = self._infer_layouts() if self.input_catalog is None else {}
         return [
-            ExportsStream(self, self.api),
-            UsersStream(self, self.api, self.file_host, layouts.get("users")),
-            VisitsStream(self, self.api, self.file_host, layouts.get("visits")),
+            ExportsStream(self, self.api, self.file_host),
+            UsersStream(self, layouts.get("users")),
+            VisitsStream(self, layouts.get("visits")),
         ]
 
     def _infer_layouts(self) -> dict[str, Layout]:

@@ -1,0 +1,117 @@
+"""What the streams have in common: maps, BATCH files, and failures without the record."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+from singer_sdk import Stream
+from singer_sdk.helpers.conform import TypeConformanceLevel
+from singer_sdk.mapper import RemoveRecordTransform
+
+from tap_dynamic.batches import JsonLinesWriter
+from tap_dynamic.errors import TapError
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from singer_sdk import Tap
+    from singer_sdk.helpers._batch import BatchConfig
+    from singer_sdk.helpers.types import Record
+    from singer_sdk.mapper import StreamMap
+
+    from tap_dynamic.batches import BatchWriter
+
+
+class DynamicStream(Stream):
+    """What the streams have in common."""
+
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE  # values are typed where they are parsed
+
+    def __init__(self, tap: Tap, **kwargs: Any) -> None:
+        super().__init__(tap, **kwargs)
+        self.failures: dict[str, None] = {}
+
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether this is `--test` or the SDK's test suite, which must not create exports."""
+        return self.ABORT_AT_RECORD_COUNT is not None
+
+    @property
+    def record_label(self) -> str:
+        """The record at hand, for messages."""
+        return f"Stream {self.name}"
+
+    @override
+    @property
+    def stream_maps(self) -> list[StreamMap]:
+        # The SDK keeps the first maps; these follow the schema of each file.
+        maps = self._tap.mapper.stream_maps
+        if self.name not in maps:  # a stream that the catalog lacks
+            self._tap.mapper.register_raw_stream_schema(self.name, self.schema, list(self.primary_keys))
+        return maps[self.name]
+
+    @override
+    def log(self, message: str, *args: Any, level: int = logging.INFO, **kwargs: Any) -> None:
+        # At ERROR the SDK announces whatever leaves `sync`; the failure is reported once, where it is known.
+        if level < logging.ERROR:
+            super().log(message, *args, level=level, **kwargs)
+
+    @override
+    def get_batch_config(self, config: Any) -> BatchConfig | None:
+        batch_config = super().get_batch_config(config)
+        if batch_config and not batch_config.encoding.compression:
+            batch_config.encoding.compression = "gzip"
+        return batch_config
+
+    @override
+    def _write_record_message(self, record: Record) -> None:
+        """Report a failing map or filter without the record.
+
+        Private in the SDK, where whatever a map raises would end the run, with the record in its text.
+        """
+        with self.reporting_failures():
+            super()._write_record_message(record)
+
+    def write_state(self) -> None:
+        """Write a STATE message."""
+        self._tap.state_writer.write_state(self.tap_state)
+
+    @contextlib.contextmanager
+    def reporting_failures(self) -> Iterator[None]:
+        """Turn whatever is raised while a record is mapped or encoded into an expected failure."""
+        try:
+            yield
+        except TapError:
+            raise
+        except Exception as error:
+            kind = type(error.__cause__ or error).__name__
+            msg = f"{self.record_label}: the record can't be mapped or encoded ({kind}). Check stream_maps."
+            raise TapError("\n".join([*self.failures, msg])) from None
+
+    def new_batch_writer(self, config: BatchConfig, alias: str, schema: dict[str, Any]) -> BatchWriter:
+        """Make the writer of the BATCH files of this stream, or of one that a map makes of it."""
+        return JsonLinesWriter(alias, self.tap_name, config, schema, self._tap.write_message)
+
+    def write_mapped_batches(self, config: BatchConfig, records: Iterable[Record]) -> None:
+        """Write the records that RECORD messages would hold to BATCH files, each stream to its own."""
+        with contextlib.ExitStack() as stack:
+            writers = {
+                stream_map.stream_alias: stack.enter_context(
+                    self.new_batch_writer(config, stream_map.stream_alias, stream_map.transformed_schema)
+                )
+                for stream_map in self.stream_maps
+                if not isinstance(stream_map, RemoveRecordTransform)
+            }
+            for record in records:
+                with self.reporting_failures():
+                    for message in self._generate_record_messages(record):  # private: runs maps and filters
+                        writer = writers[message.stream]
+                        writer.add(1, writer.encode_records([message.record]))
