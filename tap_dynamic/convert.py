@@ -145,10 +145,11 @@ def canonical_schema(schema: dict[str, Any], *, nullable: bool) -> dict[str, Any
     """
     kind = type_of(schema)
     described = {name: schema[name] for name in ("title", "description") if name in schema}
-    inner = _without_null(schema)[0] if kind else {"type": "string"}
+    merged: dict[str, Any] = dict(_without_null(schema)[0]) if kind else {}
+    merged.update(described)
     name = "string" if kind in {"date", "date-time", None} else str(kind)
     unions = ("anyOf", "oneOf")
-    kept = {key: value for key, value in {**inner, **described}.items() if key not in unions}
+    kept = {key: value for key, value in merged.items() if key not in unions}
     types: str | list[str] = [name, "null"] if nullable else name
     return {**kept, "type": types}
 

@@ -106,8 +106,8 @@ def test_discovery_falls_back_to_the_documented_fields_if_the_file_is_gone(
     assert run.code == 0
     assert types(json.loads(run.out)) == types(documented)
     assert run.warnings == [
-        f"The columns of users are the documented ones. Discovery of users, export {export.id}: the file host answered 404:"
-        " the file is not there. Make a new export."
+        f"The columns of users are the documented ones. Discovery of users, export {export.id}:"
+        + " the file host answered 404: the file is not there. Make a new export."
     ]
 
 

@@ -153,9 +153,8 @@ def test_a_closed_stdout_ends_the_run_with_one_error(sandbox: Sandbox, start: St
     log = process.stderr.read().decode()
     assert process.wait() == 1
     assert "Traceback" not in log
-    assert [line for line in log.splitlines() if "ERROR" in line][0].endswith(
-        "Stdout is closed: the target has ended. Its own log says why."
-    )
+    error = next(line for line in log.splitlines() if "ERROR" in line)
+    assert error.endswith("Stdout is closed: the target has ended. Its own log says why.")
     assert log.count("ERROR") == 1
 
 
