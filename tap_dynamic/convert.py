@@ -144,7 +144,7 @@ def canonical_schema(schema: dict[str, Any], *, nullable: bool) -> dict[str, Any
         nullable: Whether cells can be empty.
     """
     kind = type_of(schema)
-    described = {name: schema[name] for name in ("title", "description") if name in schema}
+    described: dict[str, Any] = {name: schema[name] for name in ("title", "description") if name in schema}
     merged: dict[str, Any] = dict(_without_null(schema)[0]) if kind else {}
     merged.update(described)
     name = "string" if kind in {"date", "date-time", None} else str(kind)

@@ -1,7 +1,8 @@
-"""Digests of keys on disk, in constant memory: is a key unique in a file of any size?"""
+"""Digests of keys and rows on disk, in constant memory: uniqueness of keys, difference of two files."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -22,23 +23,24 @@ BUFFERED_ROWS = 1 << 15
 """Entries that are held in memory before they are written."""
 
 
-def digests(columns: Sequence[Sequence[object]]) -> list[bytes]:
-    """Digest the values of each row.
-
-    Args:
-        columns: One sequence of values a column, none of which holds a NUL character.
-
-    Returns:
-        A digest a row.
-    """
-    texts: Iterable[str] = map(str, columns[0])
-    if len(columns) > 1:
-        texts = map("\0".join, zip(*(map(str, column) for column in columns)))
+def digests(texts: Iterable[str]) -> list[bytes]:
+    """Digest each text."""
     return [blake2b(text, digest_size=DIGEST_SIZE).digest() for text in map(str.encode, texts)]
 
 
-class KeyIndex:
-    """The digests of the keys of a file's rows, with the numbers of the rows, partitioned in a temporary file.
+def key_digests(columns: Sequence[Sequence[object]]) -> list[bytes]:
+    """Digest the key of each row.
+
+    Args:
+        columns: The values of each key column, none of which holds a NUL character.
+    """
+    if len(columns) == 1:
+        return digests(map(str, columns[0]))
+    return digests(map("\0".join, zip(*(map(str, column) for column in columns))))
+
+
+class RowIndex:
+    """The digests of the keys of a file's rows (and of the rows), with their numbers, in a temporary file.
 
     Args:
         label: The file, for messages.
@@ -48,7 +50,7 @@ class KeyIndex:
         self.label, self.file = label, new_temporary_file(label)
         self.buffers: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
         self.segments: list[list[tuple[int, int]]] = [[] for _ in range(PARTITIONS)]
-        self.buffered = self.size = 0
+        self.entry_size = self.buffered = self.size = self.rows = 0
 
     def __enter__(self) -> Self:
         """Return the index, which closes its file at the end."""
@@ -60,16 +62,22 @@ class KeyIndex:
         """Close the file, which has no name: it is gone."""
         self.file.close()
 
-    def add(self, keys: Sequence[bytes], number: int) -> None:
+    def add(self, number: int, keys: Sequence[bytes], rows: Sequence[bytes] | None = None) -> None:
         """Add rows.
 
         Args:
-            keys: The digests of their keys.
             number: The number of the first one.
+            keys: The digests of their keys.
+            rows: The digests of the rows; all calls give them, or none does.
         """
         buffers = self.buffers
-        for row, key in enumerate(keys, number):
-            buffers[key[0]].append(key + row.to_bytes(NUMBER_SIZE, "big"))
+        if rows:
+            for row, (key, content) in enumerate(zip(keys, rows), number):
+                buffers[key[0]].append(key + row.to_bytes(NUMBER_SIZE, "big") + content)
+        else:
+            for row, key in enumerate(keys, number):
+                buffers[key[0]].append(key + row.to_bytes(NUMBER_SIZE, "big"))
+        self.rows += len(keys)
         self.buffered += len(keys)
         if self.buffered >= BUFFERED_ROWS:
             self._flush()
@@ -78,6 +86,7 @@ class KeyIndex:
         try:
             for buffer, segments in zip(self.buffers, self.segments):
                 if buffer:
+                    self.entry_size = len(buffer[0])
                     data = b"".join(buffer)
                     self.file.write(data)
                     segments.append((self.size, len(data)))
@@ -88,9 +97,9 @@ class KeyIndex:
         self.buffered = 0
 
     def partitions(self) -> Iterator[list[bytes]]:
-        """Yield the entries of each partition: a digest and a row number of 8 bytes; equal keys share one."""
+        """Yield the entries of each partition, in the order of the rows; equal keys share one."""
         self._flush()
-        entry = DIGEST_SIZE + NUMBER_SIZE
+        entry = self.entry_size
         for segments in self.segments:
             entries: list[bytes] = []
             for start, size in segments:
@@ -108,8 +117,82 @@ class KeyIndex:
                 continue
             known: dict[bytes, int] = {}
             for entry in entries:
-                key, number = entry[:DIGEST_SIZE], int.from_bytes(entry[DIGEST_SIZE:], "big")
-                earlier = known.setdefault(key, number)
+                number = number_of(entry)
+                earlier = known.setdefault(entry[:DIGEST_SIZE], number)
                 if earlier != number and (first is None or number < first[1]):
                     first = earlier, number
         return first
+
+
+def number_of(entry: bytes) -> int:
+    """Return the row number of an entry."""
+    return int.from_bytes(entry[DIGEST_SIZE : DIGEST_SIZE + NUMBER_SIZE], "big")
+
+
+class RowSet:
+    """A set of row numbers, a bit each.
+
+    Args:
+        size: The largest number.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.bits = bytearray((size >> 3) + 1)
+
+    def add(self, number: int) -> None:
+        """Add a number."""
+        self.bits[number >> 3] |= 1 << (number & 7)
+
+    def among(self, numbers: range) -> list[int]:
+        """Return those of some numbers that are in the set."""
+        if not any(self.bits[numbers.start >> 3 : (numbers.stop >> 3) + 1]):
+            return []
+        return [number for number in numbers if self.bits[number >> 3] >> (number & 7) & 1]
+
+    def intersect(self, other: RowSet) -> None:
+        """Keep the numbers that are in another set of the same size too."""
+        self.bits = bytearray(a & b for a, b in zip(self.bits, other.bits))
+
+    def __len__(self) -> int:
+        """Count the numbers."""
+        return sum(byte.bit_count() for byte in self.bits)
+
+
+@dataclass
+class Difference:
+    """What differs between two files with unique keys.
+
+    Args:
+        emitted: Rows of the new file whose key is new or whose content differs.
+        gone: Rows of the old file whose key is gone.
+        added: Number of new keys.
+        changed: Number of rows whose content differs.
+        unchanged: Number of equal rows.
+    """
+
+    emitted: RowSet
+    gone: RowSet
+    added: int = 0
+    changed: int = 0
+    unchanged: int = field(default=0)
+
+
+def compare(new: RowIndex, old: RowIndex) -> Difference:
+    """Compare two files, a partition at a time."""
+    difference = Difference(RowSet(new.rows), RowSet(old.rows))
+    content = DIGEST_SIZE + NUMBER_SIZE
+    for new_entries, old_entries in zip(new.partitions(), old.partitions()):
+        rest = {entry[:DIGEST_SIZE]: entry for entry in old_entries}
+        for entry in new_entries:
+            before = rest.pop(entry[:DIGEST_SIZE], None)
+            if before is None:
+                difference.added += 1
+            elif before[content:] == entry[content:]:
+                difference.unchanged += 1
+                continue
+            else:
+                difference.changed += 1
+            difference.emitted.add(number_of(entry))
+        for entry in rest.values():
+            difference.gone.add(number_of(entry))
+    return difference

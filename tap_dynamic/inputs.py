@@ -35,6 +35,10 @@ STATE_SCHEMA: dict[str, Any] = {
                     "key_properties": STRINGS,
                     "text_columns": STRINGS,
                     "requested_export_id": {"type": "string"},
+                    "base_export_id": {"type": "string"},
+                    "begun_export_ids": STRINGS,
+                    "fingerprint": {"type": "string"},
+                    "table_version": {"type": "integer"},
                 },
             },
         }

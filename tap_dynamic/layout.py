@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tap_dynamic.convert import TEXT, canonical_schema, matches_type, type_of
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     Properties = Mapping[str, dict[str, Any]]
 
 SDC_COLUMNS = ("_sdc_export_id", "_sdc_exported_at", "_sdc_row_number")
+DELETED_AT = "_sdc_deleted_at"
+DELETED_AT_SCHEMA: dict[str, Any] = {
+    "type": ["string", "null"],
+    "format": "date-time",
+    "description": "When the export was completed that no longer has the row.",
+}
 FALLBACK_KEY = ("_sdc_export_id", "_sdc_row_number")
 
 
@@ -115,7 +121,7 @@ def column_names(header: Sequence[str], known: Collection[str] = ()) -> list[str
         A name for each, without byte-order mark and outer blanks. One that is empty, or repeats another
         (in any case, because SQL tables ignore it), gets a suffix.
     """
-    taken = {name.casefold() for name in SDC_COLUMNS}
+    taken = {name.casefold() for name in (*SDC_COLUMNS, DELETED_AT)}
     spelling = {name.casefold(): name for name in known}
     names = []
     for position, cell in enumerate(header, 1):
@@ -204,6 +210,15 @@ def key_problem(key: Sequence[str], names: Sequence[str], rows: Sequence[Sequenc
 def duplicate_problem(key: Sequence[str], first: int, second: int) -> str:
     """Say that two rows have the same key."""
     return f"{', '.join(key)} is the same in rows {first} and {second}"
+
+
+def with_deletions(layout: Layout) -> Layout:
+    """Add the column that marks deleted rows, which have no row number."""
+    properties = {**layout.schema["properties"], DELETED_AT: DELETED_AT_SCHEMA}
+    if number := properties.get("_sdc_row_number"):
+        properties["_sdc_row_number"] = {**number, "type": ["integer", "null"]}
+    schema = {**layout.schema, "properties": properties}
+    return replace(layout, sdc_columns=(*layout.sdc_columns, DELETED_AT), schema=schema)
 
 
 def fit_layout(sample: Sample, catalog: Catalog, table: Table, documented: Properties, key: Sequence[str]) -> Layout:

@@ -9,35 +9,21 @@ from dataclasses import replace
 from itertools import repeat
 from typing import IO, TYPE_CHECKING, Any
 
-from tap_dynamic.convert import CONVERTERS, ESCAPED_NUL, UNREADABLE, matches_type
-from tap_dynamic.csvfile import ROWS_PER_CHUNK, CsvFile, row_error
+from tap_dynamic.csvfile import ROWS_PER_CHUNK, CsvFile
 from tap_dynamic.errors import TapError, plural
-from tap_dynamic.index import KeyIndex, digests
-from tap_dynamic.layout import (
-    FALLBACK_KEY,
-    Catalog,
-    Column,
-    Layout,
-    Note,
-    Table,
-    choose_key,
-    duplicate_problem,
-    fit_layout,
-    key_problem,
-)
+from tap_dynamic.index import RowIndex, key_digests
+from tap_dynamic.layout import FALLBACK_KEY, Note, choose_key, duplicate_problem, fit_layout, key_problem
 from tap_dynamic.progress import ProgressLogger
+from tap_dynamic.rows import KEY_ADVICE, convert_rows, count_escaped_nuls
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Iterator, Sequence
 
+    from tap_dynamic.changes import Changes
     from tap_dynamic.exports import Export
-    from tap_dynamic.layout import Properties
-
-KEY_ADVICE = (
-    "Set the stream's table-key-properties to [" + ", ".join(FALLBACK_KEY) + "] or to columns that are unique"
-    " (Meltano: the extractor's `metadata` extra), with a new table (--full-refresh)"
-)
+    from tap_dynamic.index import RowSet
+    from tap_dynamic.layout import Catalog, Column, Layout, Properties, Table
 
 
 class ExportLoad:
@@ -47,17 +33,19 @@ class ExportLoad:
         export: The export.
         file: Its file.
         layout: How its rows become records.
-        index: Collects the keys, where they are still to be verified.
+        is_key_verified: Whether the key is known to be unique; otherwise it is verified while rows are read.
         logger: Receives progress.
     """
 
     def __init__(
-        self, export: Export, file: CsvFile, layout: Layout, index: KeyIndex | None, logger: logging.Logger
+        self, export: Export, file: CsvFile, layout: Layout, logger: logging.Logger, *, is_key_verified: bool
     ) -> None:
-        self.export, self.file, self.layout, self.index, self.logger = export, file, layout, index, logger
-        self.label = file.label
+        self.export, self.file, self.layout, self.logger = export, file, layout, logger
+        self.label, self.is_key_verified = file.label, is_key_verified
         self.version: int | None = None
-        self.rows = self.row_number = self.dropped_nuls = 0
+        self.changes: Changes | None = None
+        self.rows = self.row_number = self.dropped_nuls = self.read_rows = 0
+        self.numbers: Sequence[int] = ()
         self.started_at = time.monotonic()
 
     @classmethod
@@ -77,30 +65,25 @@ class ExportLoad:
         Raises:
             TapError: If the file is not CSV, or the key of the table can't be its key.
         """
-        with file, contextlib.ExitStack() as stack:
+        with file:
             csv = CsvFile.open(file, f"Stream {export.model}, export {export.id}")
             key = choose_key(catalog, table)
             layout = fit_layout(csv.sample, catalog, table, documented, key)
-            columns = [column for column in layout.columns if column.index is not None]
-            names = [column.name for column in columns]
-            rows = [[row[column.index or 0] for column in columns] for row in csv.sample.rows]
-            problem = key_problem(key, names, rows)
-            if table.key is None and layout.key_columns and not problem:
+            problem = sample_problem(csv, layout)
+            if table.key is None and not problem:
                 problem = find_key_problem(csv, layout)
-            index = None
-            if problem and table.key is None:
+            if problem and table.key is not None:
+                msg = f"{csv.label}: {', '.join(key)} can't be the key: {problem}. {KEY_ADVICE}."
+                raise TapError(msg)
+            if problem:
                 layout = fit_layout(csv.sample, catalog, table, documented, FALLBACK_KEY)
                 note = Note(f"the key is {', '.join(FALLBACK_KEY)}, because {problem}", is_warning=True)
                 layout = replace(layout, notes=(*layout.notes, note))
-            elif problem:
-                msg = f"{csv.label}: {', '.join(key)} can't be the key: {problem}. {KEY_ADVICE}."
-                raise TapError(msg)
-            elif table.key is not None and layout.key_columns:
-                index = stack.enter_context(KeyIndex(csv.label))
-            yield cls(export, csv, layout, index, logger)
+            is_verified = table.key is None or not layout.key_columns
+            yield cls(export, csv, layout, logger, is_key_verified=is_verified)
 
     def chunks(self, count: int = ROWS_PER_CHUNK) -> Iterator[tuple[int, list[Sequence[Any]]]]:
-        """Read and convert the rows.
+        """Read and convert the rows that are emitted.
 
         Args:
             count: Number of rows at once, at most.
@@ -111,37 +94,56 @@ class ExportLoad:
         Raises:
             TapError: At the first row that can't be read or converted, or at the end if the key is not unique.
         """
-        progress = ProgressLogger(self.label, "rows", self.logger)
-        size = os.fstat(self.file.file.fileno()).st_size
-        key = [i for i, column in enumerate(self.layout.columns) if column.is_key]
-        nested = [c.index for c in self.layout.columns if c.kind in {"object", "array"} and c.index is not None]
-        for number, rows in self.file.chunks(count):
-            values = convert(self.label, self.layout.columns, number, rows)
-            for column in nested:
-                self.dropped_nuls += count_escaped_nuls([row[column] for row in rows])
-            if self.index:
-                self.index.add(digests([values[i] for i in key]), number)
-            sdc: dict[str, Any] = {
-                "_sdc_export_id": repeat(self.export.id, len(rows)),
-                "_sdc_exported_at": repeat(self.export.exported_at, len(rows)),
-                "_sdc_row_number": range(number, number + len(rows)),
-            }
-            self.row_number = number
-            yield len(rows), [*values, *(sdc[name] for name in self.layout.sdc_columns)]
-            self.rows += len(rows)
-            progress.update(self.rows, self.file.file.tell() / size)
-        self.dropped_nuls += self.file.dropped_nuls
-        if self.index and (duplicate := self.index.first_duplicate()):
-            problem = duplicate_problem(self.layout.key, *duplicate)
-            msg = f"{self.label}: {problem}: it can't be the key. {KEY_ADVICE}."
-            raise TapError(msg)
+        changes = self.changes
+        yield from self._chunks(self.file, self.layout.columns, count, changes.emitted if changes else None)
+        for file, columns, rows in changes.gone if changes else ():
+            yield from self._chunks(file, columns, count, rows, is_gone=True)
+
+    def _chunks(
+        self, file: CsvFile, columns: Sequence[Column], count: int, wanted: RowSet | None, *, is_gone: bool = False
+    ) -> Iterator[tuple[int, list[Sequence[Any]]]]:
+        """Read the wanted rows of a file, or all of them."""
+        progress = ProgressLogger(file.label, "rows", self.logger)
+        size = os.fstat(file.file.fileno()).st_size
+        key = [i for i, column in enumerate(columns) if column.is_key]
+        nested = [c.index for c in columns if c.kind in {"object", "array"} and c.index is not None]
+        with contextlib.ExitStack() as stack:
+            index = None if self.is_key_verified else stack.enter_context(RowIndex(file.label))
+            for first, cells in file.chunks(count):
+                numbers: Sequence[int] = range(first, first + len(cells))
+                rows: Sequence[list[str]] = cells
+                if wanted is not None:
+                    numbers = wanted.among(range(first, first + len(cells)))
+                    rows = [cells[number - first] for number in numbers]
+                if not rows:
+                    continue
+                values = convert_rows(file.label, columns, numbers, rows)
+                if index:
+                    index.add(first, key_digests([values[i] for i in key]))
+                for column in nested:
+                    self.dropped_nuls += count_escaped_nuls([row[column] for row in rows])
+                self.numbers, self.row_number = numbers, numbers[0]
+                sdc: dict[str, Any] = {
+                    "_sdc_export_id": repeat(self.export.id, len(rows)),
+                    "_sdc_exported_at": repeat(self.export.exported_at, len(rows)),
+                    "_sdc_row_number": repeat(None, len(rows)) if is_gone else numbers,
+                    "_sdc_deleted_at": repeat(self.export.exported_at if is_gone else None, len(rows)),
+                }
+                yield len(rows), [*values, *(sdc[name] for name in self.layout.sdc_columns)]
+                self.rows += len(rows)
+                self.read_rows += 0 if is_gone else len(rows)
+                progress.update(self.rows, file.file.tell() / size)
+            self.dropped_nuls += 0 if is_gone else file.dropped_nuls
+            if index and (duplicate := index.first_duplicate()):
+                problem = duplicate_problem(self.layout.key, *duplicate)
+                msg = f"{self.label}: {problem}: it can't be the key. {KEY_ADVICE}."
+                raise TapError(msg)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Read and convert the rows one by one, as dicts."""
         names = self.layout.names
         for _, values in self.chunks():
-            first = self.row_number
-            for number, row in enumerate(zip(*values), first):
+            for number, row in zip(self.numbers, zip(*values)):
                 self.row_number = number
                 yield dict(zip(names, row))
 
@@ -155,59 +157,40 @@ class ExportLoad:
             yield Note(f"{plural(self.dropped_nuls, 'NUL character')} dropped", is_warning=True)
 
     @property
+    def is_full(self) -> bool:
+        """Whether all rows of the file are emitted."""
+        return self.changes is None or self.changes.emitted is None
+
+    @property
+    def file_rows(self) -> int:
+        """Rows of the file, emitted or not; known at the end."""
+        return self.read_rows + (0 if self.is_full or self.changes is None else self.changes.unchanged)
+
+    @property
     def seconds(self) -> float:
         """Seconds since the file was opened."""
         return time.monotonic() - self.started_at
 
 
+def sample_problem(file: CsvFile, layout: Layout) -> str | None:
+    """Say why the head of a file contradicts the key of a layout."""
+    columns = [column for column in layout.columns if column.index is not None]
+    rows = [[row[column.index or 0] for column in columns] for row in file.sample.rows]
+    return key_problem(layout.key, [column.name for column in columns], rows)
+
+
 def find_key_problem(file: CsvFile, layout: Layout) -> str | None:
-    """Read a whole file to verify that its key is present and unique; say why it is not."""
+    """Read a whole file to verify that the key of a layout is present and unique; say why it is not."""
     columns, key = layout.key_columns, layout.key
-    with KeyIndex(file.label) as index:
-        for number, rows in file.chunks():
+    if not columns:
+        return None
+    with RowIndex(file.label) as index:
+        for first, rows in file.chunks():
             cells = list(zip(*rows))
             for column in columns:
                 if "" in cells[column.index or 0]:
-                    return f"{', '.join(key)} is empty in row {number + cells[column.index or 0].index('')}"
-            index.add(digests(convert(file.label, columns, number, rows)), number)
+                    return f"{', '.join(key)} is empty in row {first + cells[column.index or 0].index('')}"
+            values = convert_rows(file.label, columns, range(first, first + len(rows)), rows)
+            index.add(first, key_digests(values))
         duplicate = index.first_duplicate()
     return duplicate_problem(key, *duplicate) if duplicate else None
-
-
-def convert(label: str, columns: Sequence[Column], number: int, rows: list[list[str]]) -> list[Sequence[Any]]:
-    """Convert some rows, a column at a time.
-
-    Args:
-        label: The file, for messages.
-        columns: What is wanted of them.
-        number: The number of the first row.
-        rows: Their cells.
-
-    Raises:
-        TapError: At a cell that does not read as its type, or an empty key.
-    """
-    cells, values = list(zip(*rows)), list[Any]()
-    for column in columns:
-        if column.index is None:
-            values.append([None] * len(rows))
-            continue
-        column_cells = cells[column.index]
-        try:
-            values.append(CONVERTERS[column.kind](column_cells))
-        except UNREADABLE:
-            index = next(i for i, cell in enumerate(column_cells) if not matches_type(column.kind, [cell]))
-            problem = (
-                f"the cell of column {column.name!r} does not read as {column.kind}. To load the column as text, set"
-                ' its type in the catalog to ["string", "null"] (Meltano: the extractor\'s `schema` extra)'
-            )
-            raise row_error(label, number + index, problem) from None
-        if column.is_key and "" in column_cells:
-            problem = f"key column {column.name!r} is empty. {KEY_ADVICE}"
-            raise row_error(label, number + column_cells.index(""), problem)
-    return values
-
-
-def count_escaped_nuls(cells: Sequence[str]) -> int:
-    """Count the NUL characters that JSON escapes, and that conversion drops."""
-    text = "\n".join(cells)
-    return len(ESCAPED_NUL.findall(text)) if "\\u0000" in text else 0

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
 
+from tap_dynamic.changes import find_changes, fingerprint, full_load_reason
+from tap_dynamic.csvfile import CsvFile
 from tap_dynamic.errors import FileUnusable, TapError, first_line, plural
 from tap_dynamic.exports import is_newest
-from tap_dynamic.layout import Note
+from tap_dynamic.layout import Note, with_deletions
 from tap_dynamic.load import ExportLoad
 from tap_dynamic.state import StreamState
 
@@ -30,8 +34,7 @@ class RowLoader:
     def __init__(self, stream: RowStream, api: ExportsApi, host: FileHost) -> None:
         self.stream, self.api, self.host = stream, api, host
         self.logger, self.config = stream.logger, stream.config
-        self.exports = self.rows = self.columns = 0
-        self.seconds = 0.0
+        self.totals = Totals()
         self.logged: dict[str, None] = {}
 
     @property
@@ -57,27 +60,26 @@ class RowLoader:
         if export.format != "csv":
             msg = f"{label}: its format is {first_line(export.format)!r}, not csv. Make a CSV export."
             raise FileUnusable(msg)
-        file = self.host.fetch(lambda: self.api.download_url(export.id), label)
         try:
-            with ExportLoad.open(
-                export,
-                file,
-                catalog=self.stream.catalog,
-                table=self.state.table,
-                documented=self.stream.documented,
-                logger=self.logger,
-            ) as load:
-                if self.config["emit_activate_version_messages"]:
-                    load.version = int(export.completed_at.timestamp())  # SQL targets keep 32 bits
-                self._log_notes(load)
-                self.state.remember_table(load.layout)
-                with self.stream.loading(load):
-                    try:
-                        self.stream.sync({"export_id": export.id})
-                    finally:
-                        row = load.row_number
-                    if not self.stream.is_dry_run:
-                        self._commit(load)
+            with contextlib.ExitStack() as stack:
+                load = stack.enter_context(
+                    ExportLoad.open(
+                        export,
+                        self._fetch(export.id, label),
+                        catalog=self.stream.catalog,
+                        table=self.state.table,
+                        documented=self.stream.documented,
+                        logger=self.logger,
+                    )
+                )
+                self._begin(load, stack)
+                stack.enter_context(self.stream.loading(load))
+                try:
+                    self.stream.sync({"export_id": export.id})
+                finally:
+                    row = load.row_number
+                if not self.stream.is_dry_run:
+                    self._commit(load)
         except TapError:
             raise
         except Exception as error:
@@ -85,23 +87,75 @@ class RowLoader:
             msg = f"{label}{place}: the load failed ({type(error).__name__}). No data was lost; please report this."
             raise TapError(msg) from None
 
+    def _fetch(self, export_id: str, label: str) -> IO[bytes]:
+        return self.host.fetch(lambda: self.api.download_url(export_id), label)
+
+    def _begin(self, load: ExportLoad, stack: contextlib.ExitStack) -> None:
+        """Decide what is emitted, and remember in the state what a run that dies here leaves behind."""
+        state = self.state
+        if self.config["emit_activate_version_messages"]:
+            load.version = int(load.export.completed_at.timestamp())  # SQL targets keep 32 bits
+        if self.config["changes_only"]:
+            load.layout = with_deletions(load.layout)
+            if not self.stream.is_dry_run:
+                self._find_changes(load, stack)
+                state.begin_changes(load.export)
+                self.stream.write_state()
+        elif state.forget_base():
+            self.stream.write_state()
+        self._log_notes(load)
+        state.remember_table(load.layout)
+
+    def _find_changes(self, load: ExportLoad, stack: contextlib.ExitStack) -> None:
+        """Compare the file with the ones that the table may hold rows of, or say why all rows are emitted."""
+        state, needs_version = self.state, load.version is not None
+        interrupted = [i for i in state.interrupted_ids if i not in {state.base_id, load.export.id}]
+        reason = full_load_reason(
+            is_full_table=self.stream.replication_method == "FULL_TABLE",
+            has_key=bool(load.layout.key_columns),
+            has_base=state.base_id is not None,
+            has_version=not needs_version or state.table_version is not None,
+            has_same_shape=state.fingerprint == fingerprint(load.layout, self.config),
+            is_interrupted=bool(interrupted),
+        )
+        # A full load deletes what is gone by its version; one without a version has to look for it.
+        old_ids = list(filter(None, (state.base_id, *interrupted)))
+        if old_ids and load.layout.key_columns and not (reason and needs_version):
+            old = []
+            for export_id in old_ids:
+                label = f"Stream {self.stream.name}, earlier export {export_id}"
+                try:
+                    old.append(CsvFile.open(stack.enter_context(self._fetch(export_id, label)), label))
+                except TapError as error:
+                    reason = f"an earlier export can't be read ({error.message})"
+            load.changes = find_changes(load.file, old, load.layout, is_complete=reason is not None, logger=self.logger)
+            load.is_key_verified = True
+            if load.changes.problem:
+                reason = load.changes.problem
+        if reason:
+            self._log(load, Note(f"all rows are emitted: {reason}"))
+        else:
+            load.version = state.table_version
+
     def _commit(self, load: ExportLoad) -> None:
         """Write what follows an export's last row: its ACTIVATE_VERSION, and the STATE with the bookmark."""
         export, state = load.export, self.state
-        if load.version is not None and is_newest(export, state.bookmark) and not self.config.get("batch_config"):
-            if load.rows:
-                self.stream.activate_version(load)
+        newest = is_newest(export, state.bookmark)
+        if not load.file_rows and (load.version is not None or self.config["changes_only"]):
+            self._log(load, Note("the file has no rows: none are deleted from the table", is_warning=True))
+        elif load.version is not None and load.is_full and newest and not self.config.get("batch_config"):
+            self.stream.activate_version(load)
+        if self.config["changes_only"]:
+            if load.file_rows:
+                state.commit_changes(export, fingerprint(load.layout, self.config), load.version)
             else:
-                self._log(load, Note("the file has no rows: none are deleted from the table", is_warning=True))
+                state.abandon_changes(export)
         # A named export says nothing about older ones that `all` has still to read.
         moves_bookmark = not (self.config.get("export_ids") and self.config["snapshots"] == "all")
         state.commit(export, replication_key=self.stream.replication_key, moves_bookmark=moves_bookmark)
         self.stream.write_state()
         self._log_notes(load)
-        self.exports += 1
-        self.rows += load.rows
-        self.columns = len(load.layout.names)
-        self.seconds += load.seconds
+        self.totals.add(load)
 
     def _log_notes(self, load: ExportLoad) -> None:
         for note in load.notes():
@@ -117,5 +171,45 @@ class RowLoader:
     def log_summary(self) -> None:
         """Log the run in one line."""
         notes = "".join(f"; {text}" for text in self.logged)
-        counts = f"{plural(self.exports, 'export')} read, {plural(self.rows, 'row')}, {plural(self.columns, 'column')}"
-        self.logger.info("%s: %s, %.1f s%s.", self.stream.name, counts, self.seconds, notes)
+        changes = self.totals.changes if self.config["changes_only"] else ""
+        self.logger.info("%s: %s%s, %.1f s%s.", self.stream.name, self.totals, changes, self.totals.seconds, notes)
+
+
+@dataclass
+class Totals:
+    """What was loaded in a run."""
+
+    exports: int = 0
+    rows: int = 0
+    columns: int = 0
+    seconds: float = 0.0
+    added: int = 0
+    changed: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    not_compared: int = 0
+
+    def add(self, load: ExportLoad) -> None:
+        """Add a load."""
+        self.exports += 1
+        self.rows += load.rows
+        self.columns = len(load.layout.names)
+        self.seconds += load.seconds
+        if changes := load.changes:
+            self.added += changes.added
+            self.changed += changes.changed
+            self.deleted += changes.deleted
+            self.unchanged += changes.unchanged
+        self.not_compared += load.read_rows if load.is_full else 0
+
+    def __str__(self) -> str:
+        """Write the counts."""
+        return f"{plural(self.exports, 'export')} read, {plural(self.rows, 'row')}, {plural(self.columns, 'column')}"
+
+    @property
+    def changes(self) -> str:
+        """What the rows were, where they were compared."""
+        kinds = [f"{getattr(self, n):,} {n}" for n in ("added", "changed", "deleted", "unchanged")]
+        if self.not_compared:
+            kinds.append(f"{self.not_compared:,} not compared")
+        return f" ({', '.join(kinds)})"

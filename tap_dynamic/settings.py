@@ -76,6 +76,16 @@ CONFIG_SCHEMA: dict[str, Any] = th.PropertiesList(
         description="Request a fresh export of every selected row stream, wait for it and read it.",
     ),
     th.Property(
+        "changes_only",
+        th.BooleanType,
+        default=False,
+        title="Changes Only",
+        description=(
+            "Emit only the rows that were added, changed or deleted since the export that was loaded last."
+            " Not together with `export_ids`."
+        ),
+    ),
+    th.Property(
         "snapshots",
         th.StringType(allowed_values=["latest", "all"]),
         default="latest",
@@ -163,6 +173,8 @@ def _find_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             yield "Setting start_date must be a date-time, such as 2026-01-31T00:00:00Z."
     if config.get("export_ids") and config.get("request_exports"):
         yield "Settings export_ids and request_exports exclude each other: unset one of them."
+    if config.get("export_ids") and config.get("changes_only"):
+        yield "Settings export_ids and changes_only exclude each other: unset one of them."
     if config.get("flattening_enabled") and "flattening_max_depth" not in config:
         yield "Setting flattening_max_depth is required when flattening_enabled is true."
 

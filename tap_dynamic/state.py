@@ -55,6 +55,59 @@ class StreamState:
         if layout.text_columns:
             self.values["text_columns"] = sorted(layout.text_columns)
 
+    # --- what changes are compared with
+
+    @property
+    def base_id(self) -> str | None:
+        """The export whose rows the table holds, if it was loaded with `changes_only`."""
+        return self.values.get("base_export_id")
+
+    @property
+    def interrupted_ids(self) -> list[str]:
+        """Exports newer than the base whose load began: some of their rows may be in the table."""
+        return list(self.values.get("begun_export_ids", ()))
+
+    def begin_changes(self, export: Export) -> None:
+        """Remember that some rows of an export may be in the table."""
+        self.values["begun_export_ids"] = list(dict.fromkeys([*self.interrupted_ids, export.id]))
+
+    def commit_changes(self, export: Export, fingerprint: str, version: int | None) -> None:
+        """Remember the export whose rows the table holds.
+
+        Args:
+            export: The export.
+            fingerprint: What the rows look like.
+            version: The version of the table.
+        """
+        self.values.pop("begun_export_ids", None)
+        self.values.update(base_export_id=export.id, fingerprint=fingerprint)
+        if version is None:
+            self.values.pop("table_version", None)
+        else:
+            self.values["table_version"] = version
+
+    def abandon_changes(self, export: Export) -> None:
+        """Forget that the load of an export began: none of its rows were emitted."""
+        self.values["begun_export_ids"] = [i for i in self.interrupted_ids if i != export.id]
+        if not self.interrupted_ids:
+            del self.values["begun_export_ids"]
+
+    @property
+    def fingerprint(self) -> str | None:
+        """What the rows of the table look like."""
+        return self.values.get("fingerprint")
+
+    @property
+    def table_version(self) -> int | None:
+        """The version of the last full load."""
+        return self.values.get("table_version")
+
+    def forget_base(self) -> bool:
+        """Forget what changes are compared with; return whether anything was remembered."""
+        names = ("base_export_id", "begun_export_ids", "fingerprint", "table_version")
+        forgotten = [self.values.pop(name, None) for name in names]
+        return any(forgotten)
+
     def commit(self, export: Export, *, replication_key: str, moves_bookmark: bool) -> None:
         """Remember that the last row of an export is written."""
         bookmark = self.bookmark

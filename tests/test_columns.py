@@ -105,10 +105,11 @@ def test_discovery_falls_back_to_the_documented_fields_if_the_file_is_gone(
     run = tap("--discover")
     assert run.code == 0
     assert types(json.loads(run.out)) == types(documented)
-    assert run.warnings == [
+    (warning,) = run.warnings
+    assert warning == (
         f"The columns of users are the documented ones. Discovery of users, export {export.id}:"
-        + " the file host answered 404: the file is not there. Make a new export."
-    ]
+        " the file host answered 404: the file is not there. Make a new export."
+    )
 
 
 def test_an_input_catalog_skips_discovery(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
