@@ -8,10 +8,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Stream
+from singer_sdk.helpers._catalog import get_selected_schema
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.mapper import RemoveRecordTransform
 
 from tap_dynamic.batches import JsonLinesWriter
+from tap_dynamic.convert import fit_record
 from tap_dynamic.errors import TapError
 
 if sys.version_info >= (3, 12):
@@ -20,12 +22,13 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from singer_sdk import Tap
     from singer_sdk.helpers._batch import BatchConfig
     from singer_sdk.helpers.types import Record
     from singer_sdk.mapper import StreamMap
+    from singer_sdk.singerlib import RecordMessage
 
     from tap_dynamic.batches import BatchWriter
 
@@ -54,8 +57,9 @@ class DynamicStream(Stream):
     def stream_maps(self) -> list[StreamMap]:
         # The SDK keeps the first maps; these follow the schema of each file.
         maps = self._tap.mapper.stream_maps
-        if self.name not in maps:  # a stream that the catalog lacks
-            self._tap.mapper.register_raw_stream_schema(self.name, self.schema, list(self.primary_keys))
+        if self.name not in maps:
+            selected = get_selected_schema(self.name, self.effective_schema, self.mask)
+            self._tap.mapper.register_raw_stream_schema(self.name, selected, list(self.primary_keys))
         return maps[self.name]
 
     @override
@@ -79,6 +83,22 @@ class DynamicStream(Stream):
         """
         with self.reporting_failures():
             super()._write_record_message(record)
+
+    @override
+    def _generate_record_messages(self, record: Record) -> Generator[RecordMessage, None, None]:
+        """Fit what maps and flattening make of a record to its SCHEMA.
+
+        Private in the SDK, which guesses the types of expressions.
+        """
+        shapes = {m.stream_alias: (m.transformed_schema, m.transformed_key_properties) for m in self.stream_maps}
+        for message in super()._generate_record_messages(record):
+            schema, key = shapes[message.stream]
+            try:
+                message.record = fit_record(message.record, schema, key or ())
+            except ValueError as error:
+                msg = f"{self.record_label}: {error}. Check stream_maps."
+                raise TapError("\n".join([*self.failures, msg])) from None
+            yield message
 
     def write_state(self) -> None:
         """Write a STATE message."""

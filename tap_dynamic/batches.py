@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import shutil
 import sys
 from abc import ABC, abstractmethod
 from typing import IO, TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from singer_sdk.helpers._batch import SDKBatchMessage
 
 from tap_dynamic.errors import TapError
 from tap_dynamic.messages import RecordEncoder, encode_records
+from tap_dynamic.tempfiles import disk_error, new_temporary_file
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
     from singer_sdk.helpers._batch import BatchConfig
     from typing_extensions import Self
+
+
+BLOCK = 1 << 20
+"""Bytes that are copied to the storage at once."""
 
 
 class BatchWriter(ABC):
@@ -49,10 +55,10 @@ class BatchWriter(ABC):
         write_message: Callable[[SDKBatchMessage], None],
     ) -> None:
         self.stream, self.config, self.schema, self.write_message = stream, config, schema, write_message
+        self.label = f"Stream {stream}, BATCH file"
         self.base = f"{config.storage.prefix or ''}{prefix}--{stream}-{uuid4()}"
-        self.name = ""
         self.files = self.rows = 0
-        self.stack = contextlib.ExitStack()
+        self.file: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
         """Return the writer."""
@@ -61,12 +67,11 @@ class BatchWriter(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish the last file; after an error it gets no message."""
+        """Finish the last file; after an error it is not stored."""
         if error is None:
             self.finish()
-        else:
-            with contextlib.suppress(Exception):
-                self.stack.close()
+        elif self.file:
+            self.file.close()
 
     def add(self, rows: int, content: Any) -> None:
         """Add records to the current file, or to a new one where they would exceed `batch_size`.
@@ -80,23 +85,33 @@ class BatchWriter(ABC):
         """
         if self.rows and self.rows + rows > self.config.batch_size:
             self.finish()
-        with self._storage_errors():
-            if not self.rows:
-                self.files += 1
-                self.name = f"{self.base}-{self.files}.{self.extension}"
-                self._open(self.stack.enter_context(self.config.storage.open(self.name, "wb")))
+        if self.file is None:
+            # Local first: the storages of the SDK can write one file at a time, and none is left half written.
+            self.file = new_temporary_file(self.label)
+            self._open(self.file)
+        try:
             self._write(content)
+        except OSError as error:
+            raise disk_error(self.label, error) from None
         self.rows += rows
 
     def finish(self) -> None:
-        """Close the current file, if there is one, and write its message."""
-        if not self.rows:
+        """Store the current file, if there is one, and write its message."""
+        if self.file is None:
             return
-        with self._storage_errors():
-            self._close()
-            self.stack.close()
-            url = self.config.storage.get_url(self.name)
-        self.rows = 0
+        self.files += 1
+        name = f"{self.base}-{self.files}.{self.extension}"
+        with self.file as file:
+            try:
+                self._close()
+                file.seek(0)
+            except OSError as error:
+                raise disk_error(self.label, error) from None
+            with self._storage_errors():
+                with self.config.storage.open(name, "wb") as stored:
+                    shutil.copyfileobj(file, stored, BLOCK)
+                url = self.config.storage.get_url(name)
+        self.file, self.rows = None, 0
         self.write_message(SDKBatchMessage(stream=self.stream, encoding=self.config.encoding, manifest=[url]))
 
     @contextlib.contextmanager

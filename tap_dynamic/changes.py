@@ -12,7 +12,7 @@ from tap_dynamic.errors import TapError
 from tap_dynamic.index import RowIndex, compare, digests, key_digests
 from tap_dynamic.layout import column_names, duplicate_problem
 from tap_dynamic.progress import ProgressLogger
-from tap_dynamic.rows import KEY_ADVICE, convert_rows
+from tap_dynamic.rows import KEY_ADVICE, convert_rows, key_texts
 
 if TYPE_CHECKING:
     import logging
@@ -162,7 +162,8 @@ def fill(index: RowIndex, file: CsvFile, columns: Sequence[Column], logger: logg
     indices = [column.index for column in columns]
     is_whole = indices == list(range(len(file.header)))
     for number, rows in file.chunks():
-        key = key_digests(convert_rows(file.label, keys, range(number, number + len(rows)), rows))
+        values = convert_rows(file.label, keys, range(number, number + len(rows)), rows)
+        key = key_digests(key_texts(keys, values))
         content = None
         if with_rows:
             cells = rows if is_whole else _cells(rows, indices)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import requests
+import urllib3
 from singer_sdk.exceptions import RetriableAPIError
 
 from tap_dynamic.errors import FileUnusable, TapError, first_line, host_of, status_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
+RETRIED = (RetriableAPIError, requests.RequestException, urllib3.exceptions.HTTPError)
 
 
 class BearerAuth(requests.auth.AuthBase):
@@ -75,7 +77,7 @@ class ExportsApi:
             while True:
                 try:
                     return func(*args, **kwargs)
-                except (RetriableAPIError, requests.RequestException) as error:
+                except RETRIED as error:
                     backoff.wait(error)
 
         return call
@@ -92,7 +94,11 @@ class ExportsApi:
             FileUnusable: If there is no such export.
         """
         response = self.retrying(self._send)("GET", f"/{quote(export_id, safe='')}")
-        return self._parse(response, f"export {export_id}")
+        export = self._parse(response, f"export {export_id}")
+        if export.id != export_id:
+            msg = f"Dynamic answered with another export than {export_id}. Check api_url."
+            raise TapError(msg)
+        return export
 
     def create(self, model: str, known_ids: Iterable[str]) -> Export:
         """Request a fresh export.
@@ -109,21 +115,36 @@ class ExportsApi:
         while True:
             try:
                 response = self._send("POST", json={"format": "csv", "model": model})
-                return self._parse(response, f"the new export of {model}")
-            except (RetriableAPIError, requests.RequestException) as error:
+            except RETRIED as error:
+                is_ambiguous = status_of(error) != HTTPStatus.TOO_MANY_REQUESTS
+                if is_ambiguous and (export := self._find_new(model, known)):
+                    return export
                 backoff.wait(error)
-                if status_of(error) != HTTPStatus.TOO_MANY_REQUESTS:
-                    for export in self.list_exports(model):
-                        if export.model == model and export.id not in known:
-                            return export
+                if is_ambiguous and (export := self._find_new(model, known)):
+                    return export
+                continue
+            try:
+                return self._parse(response, f"the new export of {model}")
+            except TapError:
+                if export := self._find_new(model, known):
+                    return export
+                raise
+
+    def _find_new(self, model: str, known_ids: set[str]) -> Export | None:
+        exports = (e for e in self.list_exports(model) if e.model == model and e.id not in known_ids)
+        return next(exports, None)
 
     def download_url(self, export_id: str) -> str:
         """Return a fresh pre-signed URL of an export's file: a credential."""
         if url := self.get(export_id).record["downloadUrl"]:
             return str(url)
         response = self.retrying(self._send)("GET", f"/{quote(export_id, safe='')}/download")
-        if url := response.headers.get("Location"):
-            return url
+        if location := response.headers.get("Location"):
+            try:
+                return urljoin(response.url, location)
+            except ValueError:
+                msg = f"The download URL of export {export_id} is malformed. Make a new export."
+                raise FileUnusable(msg) from None
         msg = f"Dynamic gives no download URL for export {export_id}. Make a new export."
         raise TapError(msg)
 
@@ -143,7 +164,7 @@ class ExportsApi:
             TapError: If not, with what to do.
         """
         status = response.status_code
-        if status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS} or status >= 500:  # noqa: PLR2004
+        if status in {408, 429} or not 200 <= status < 500:  # noqa: PLR2004 (1xx: an informational one came first)
             msg = f"Dynamic answered {status}"
             raise RetriableAPIError(msg, response)
         if status >= HTTPStatus.BAD_REQUEST:

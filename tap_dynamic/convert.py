@@ -144,14 +144,27 @@ def canonical_schema(schema: dict[str, Any], *, nullable: bool) -> dict[str, Any
         nullable: Whether cells can be empty.
     """
     kind = type_of(schema)
-    described: dict[str, Any] = {name: schema[name] for name in ("title", "description") if name in schema}
-    merged: dict[str, Any] = dict(_without_null(schema)[0]) if kind else {}
-    merged.update(described)
+    inner = _without_null(schema)[0] if kind else {}
     name = "string" if kind in {"date", "date-time", None} else str(kind)
-    unions = ("anyOf", "oneOf")
-    kept = {key: value for key, value in merged.items() if key not in unions}
     types: str | list[str] = [name, "null"] if nullable else name
-    return {**kept, "type": types}
+    described: dict[str, Any] = {key: schema[key] for key in ("title", "description") if key in schema}
+    dated = {"format": kind} if kind in {"date", "date-time"} else {}
+    return {**nested_schema(inner), "type": types, **dated, **described}
+
+
+def nested_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """Keep the types of the parts of an object or array; other constraints are not converted to, and dropped."""
+    kept: dict[str, Any] = {}
+    if isinstance(parts := schema.get("properties"), dict):
+        kept["properties"] = {name: _part(part) for name, part in parts.items()}
+    if isinstance(items := schema.get("items"), dict):
+        kept["items"] = _part(items)
+    return kept
+
+
+def _part(schema: dict[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {key: schema[key] for key in ("type", "title", "description") if key in schema}
+    return {**kept, **nested_schema(schema)}
 
 
 def _without_null(schema: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
@@ -176,3 +189,56 @@ def matches_type(kind: str, cells: Sequence[str]) -> bool:
     except UNREADABLE:
         return False
     return True
+
+
+JSON_TYPES: tuple[tuple[type[Any], str], ...] = (
+    (bool, "boolean"),
+    (int, "integer"),
+    (float, "number"),
+    (Decimal, "number"),
+    (str, "string"),
+    (dict, "object"),
+    (list, "array"),
+)
+
+
+def fit_record(record: dict[str, Any], schema: dict[str, Any], key: Sequence[str]) -> dict[str, Any]:
+    """Fit what maps and flattening made of a record to the schema that the SDK guessed for it.
+
+    Args:
+        record: The record.
+        schema: The schema of its SCHEMA message.
+        key: The key properties.
+
+    Returns:
+        The declared properties; text where text is declared.
+
+    Raises:
+        ValueError: If a value can't be fitted, or a key is missing or null; the text names the property.
+    """
+    properties = schema["properties"]
+    fitted = {name: fit_value(name, value, properties[name]) for name, value in record.items() if name in properties}
+    for name in key:
+        if fitted.get(name) is None:
+            msg = f"key property {name!r} is null"
+            raise ValueError(msg)
+    return fitted
+
+
+def fit_value(name: str, value: Any, schema: dict[str, Any]) -> Any:
+    """Fit one value; see `fit_record`."""
+    types = schema.get("type")
+    if types is None:
+        return value
+    allowed = {types} if isinstance(types, str) else set(types)
+    kind = "null" if value is None else next((kind for of, kind in JSON_TYPES if isinstance(value, of)), "")
+    if isinstance(value, date):
+        moment = value if not isinstance(value, datetime) or value.tzinfo else value.replace(tzinfo=timezone.utc)
+        value, kind = moment.isoformat(), "string"
+    if kind in allowed or (kind == "integer" and "number" in allowed):
+        return value
+    if "string" in allowed and kind != "null":
+        is_nested = kind in {"object", "array"}
+        return msgspec.json.encode(value).decode() if is_nested or kind == "boolean" else str(value)
+    msg = f"property {name!r} is declared as {' or '.join(sorted(allowed))}, but its value is {kind or 'another type'}"
+    raise ValueError(msg)

@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from tap_dynamic.errors import FileUnusable, TapError
+from tap_dynamic.errors import FileUnusable, TapError, plural
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -20,7 +20,7 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     Rows = list[list[str]]
 
@@ -28,33 +28,46 @@ HEAD_SIZE = 1 << 18
 """Bytes of a file's head, from which its columns and types are read."""
 ROWS_PER_CHUNK = 250
 """Rows that are processed at once: what fits into a processor's cache. With 1,000, a row takes a third longer."""
+CELLS_PER_CHUNK = 25_000
 CHUNK_SIZE = 1 << 22
 """Bytes after which a chunk ends early."""
 MAX_FIELD = 16 << 20
-"""Characters of a field. A larger one is nearly always an unclosed quote."""
-MAX_LINE = 24 << 20
-"""Bytes of a line."""
+"""Bytes of a field. A larger one is nearly always an unclosed quote."""
+MAX_ROW = 32 << 20
+"""Bytes of a row."""
+LARGE_ROW = 1 << 20
+"""Bytes of a row above which its fields are counted before they are parsed."""
+MAX_COLUMNS = 65_536
 GZIP_MAGIC = b"\x1f\x8b"
-BOM = b"\xef\xbb\xbf"
+BINARY_MAGIC = {b"PK\x03\x04": "a zip archive", b"PK\x05\x06": "a zip archive", b"%PDF": "a PDF document"}
 DAMAGED_GZIP = (OSError, EOFError, zlib.error)
 NOT_CSV = "{}: the file is {}, not CSV. Make a new export."
+INVISIBLE = "\ufeff\u200b"
 DATA_PATTERN = re.compile(
-    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[^@\s]+@[^@\s]+\.[a-z]+|\d{4}-\d\d-\d\d[t ]\d\d:\d\d.*|0x[0-9a-f]{40}"
-    r"|https?://.*|[{\[].*[}\]]",
-    re.IGNORECASE | re.DOTALL,
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[^@\s]+@[^@\s]+\.[a-z]+|\d{4}-\d\d-\d\d[t ]\d\d:\d\d\S*|0x[0-9a-f]{40}",
+    re.IGNORECASE,
 )
-"""What a cell looks like, but not the name of a column."""
+"""What a cell looks like, but not the name of a column: a UUID, an email address, a date-time, a wallet."""
+JSON_START = re.compile(r"\{\s*[\"}]|\[\s*[\]\[{\"\d-]|\[\s*(?:true|false|null)\b")
 
 csv.field_size_limit(MAX_FIELD)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The head of a file, parsed: its header, and the rows of equal width that are whole."""
+    """The head of a file, parsed.
+
+    Args:
+        header: Its first row.
+        rows: The rows after it that are whole, up to the first of another width.
+        delimiter: What separates its fields.
+        is_whole: Whether these are all rows of the file.
+    """
 
     header: list[str]
     rows: list[list[str]]
-    delimiter: str
+    delimiter: str = ","
+    is_whole: bool = False
 
 
 def reject_reason(start: bytes) -> str | None:
@@ -63,64 +76,92 @@ def reject_reason(start: bytes) -> str | None:
     Args:
         start: Its first bytes, unpacked.
     """
-    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return "a zip archive"
-    head = start[:1024]
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")) or head.count(0) * 5 > len(head) * 2:
-        return "UTF-16"
-    text = start.replace(b"\0", b"").replace(BOM, b"").lstrip()
-    return "HTML, XML or JSON" if text.startswith((b"<", b"{", b"[")) else None
+    for magic, kind in BINARY_MAGIC.items():
+        if start.startswith(magic):
+            return kind
+    if start.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")) or _has_wide_characters(start[:1024]):
+        return "UTF-16 or UTF-32"
+    text = start.replace(b"\0", b"").decode("utf-8", "ignore")
+    while text != (text := text.lstrip().lstrip(INVISIBLE)):
+        pass
+    return "HTML, XML or JSON" if text.startswith("<") or JSON_START.match(text) else None
 
 
-def header_problem(header: list[str]) -> str | None:
-    """Say why a first row is not a header; None if it may be. The text holds no part of the row."""
+def _has_wide_characters(head: bytes) -> bool:
+    """Whether NUL characters recur as in UTF-16 or UTF-32: nearly always in some places, nearly never in others."""
+    shares = [head[i::4].count(0) / max(1, len(head[i::4])) for i in range(4)]
+    return len(head) >= 4 and max(shares) > 0.8 and min(shares) < 0.2  # noqa: PLR2004 (a rough share)
+
+
+def header_problem(header: list[str], *, has_rows: bool = True) -> str | None:
+    """Say why a first row is not a header; None if it may be. The text holds no part of the row.
+
+    Args:
+        header: Its cells.
+        has_rows: Whether rows follow.
+    """
     if any(DATA_PATTERN.fullmatch(cell.strip()) for cell in header):
         return "the first row is not a header, but data"
-    if len(header) == 1 and len(header[0].split()) > 1:
+    if len(header) == 1 and "|" in header[0]:
+        return "the header has no comma, but |, which is not read as a delimiter"
+    if len(header) == 1 and not has_rows and header[0].strip().casefold() != "id":
         return "the file is plain text, not CSV"
-    if any(c == "\ufffd" or ("\0" < c < " " and c not in "\t\r\n") for cell in header for c in cell):
+    text = "".join(header)
+    if "\ufffd" in text or sum(c < " " and c not in "\t\r\n" for c in text) > len(text) // 10:
         return "the header has bytes that are not text"
     return None
 
 
 def find_delimiter(text: str) -> str:
     """Return the delimiter of a file: a comma, unless its header has none, but semicolons or tabs."""
-    line = next((line for line in re.sub(r'"(?:[^"]|"")*"', "", text).splitlines() if line.strip()), "")
+    lines = re.split(r"[\r\n]+", re.sub(r'"(?:[^"]|"")*"', "quoted", text))
+    line = next((line for line in lines if line.strip()), "")
     other = max(";\t", key=line.count)
     return other if "," not in line and other in line else ","
 
 
-def read_sample(start: bytes, *, is_whole: bool, label: str) -> Sample:
+def read_sample(start: bytes, *, is_whole: bool, label: str, header: list[str] | None = None) -> Sample:
     """Parse the head of a file.
 
     Args:
         start: Its first bytes, unpacked.
         is_whole: Whether they are all of it; otherwise the last row may be cut.
         label: The file, for messages.
+        header: The header, where it is known: it may be longer than the head.
 
     Raises:
         FileUnusable: If the file is not CSV, or has no header.
     """
     if problem := reject_reason(start):
         raise FileUnusable(NOT_CSV.format(label, problem))
-    text = start.replace(b"\0", b"").decode("utf-8-sig", "replace")
-    if not text.strip():
-        msg = f"{label}: the file is empty. Make a new export."
-        raise FileUnusable(msg)
+    text = strip_start(start.replace(b"\0", b"")).decode("utf-8", "replace")
     delimiter = find_delimiter(text)
     rows: list[list[str]] = []
+    is_malformed = False
     try:
         rows.extend(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error:  # the rows before are whole
-        is_whole = True
-    rows = [row for row in (rows if is_whole else rows[:-1]) if row]
-    if not rows:
-        msg = f"{label}: the header can't be read. Make a new export."
-        raise FileUnusable(msg)
-    if problem := header_problem(rows[0]):
+        is_malformed = True
+    if not is_whole and not is_malformed:
+        rows = rows[:-1]
+    rows = [row for row in rows if row]
+    if not rows and not header:
+        problem = "the header can't be read" if text.strip() else "the file is empty"
         msg = f"{label}: {problem}. Make a new export."
         raise FileUnusable(msg)
-    return Sample(rows[0], [row for row in rows[1:] if len(row) == len(rows[0])], delimiter)
+    header, rows = (rows[0], rows[1:]) if rows else (header or [], [])
+    if problem := header_problem(header, has_rows=bool(rows) or not is_whole):
+        msg = f"{label}: {problem}. Make a new export."
+        raise FileUnusable(msg)
+    end = next((i for i, row in enumerate(rows) if len(row) != len(header)), len(rows))
+    return Sample(header, rows[:end], delimiter, is_whole and not is_malformed and end == len(rows))
+
+
+def strip_start(data: bytes) -> bytes:
+    """Remove byte-order marks and blank lines before the header."""
+    while data != (data := data.lstrip(b"\r\n").removeprefix(codecs.BOM_UTF8)):
+        pass
+    return data
 
 
 def unpack_head(data: bytes, *, is_whole: bool) -> tuple[bytes, bool]:
@@ -176,12 +217,14 @@ class CsvFile:
         except DAMAGED_GZIP:
             msg = f"{label}: damaged gzip data. Make a new export."
             raise TapError(msg) from None
+        header = None
         if not reject_reason(start):
-            delimiter = find_delimiter(start.decode("utf-8-sig", "replace"))
-            _, error = _Reader(_Source(file), label, delimiter).read(1, 0)
+            delimiter = find_delimiter(strip_start(start).decode("utf-8", "replace"))
+            rows, error = _Reader(file, label, delimiter).read(1, 0)
             if error:  # it says more than a sample does
                 raise error
-        return cls(file, label, read_sample(start, is_whole=is_whole, label=label))
+            header = rows[0] if rows else None
+        return cls(file, label, read_sample(start, is_whole=is_whole, label=label, header=header))
 
     def chunks(self, count: int = ROWS_PER_CHUNK) -> Iterator[tuple[int, Rows]]:
         """Read all rows from the first.
@@ -195,23 +238,26 @@ class CsvFile:
         Raises:
             TapError: At the first malformed row, after all that come before.
         """
-        source = _Source(self.file)
-        reader = _Reader(source, self.label, self.sample.delimiter)
-        reader.read(1, 0)
         width, number, error = len(self.header), 1, None
+        count = max(1, min(count, CELLS_PER_CHUNK // width))
+        reader = _Reader(self.file, self.label, self.sample.delimiter, width)
+        reader.read(1, 0)
         while not error:
             rows, error = reader.read(count, number)
             if set(map(len, rows)) - {width}:
                 index = next(i for i, row in enumerate(rows) if len(row) != width)
-                fields = f"{len(rows[index])} fields, where the header has {width}"
-                rows, error = rows[:index], row_error(self.label, number + index, fields)
+                rows, error = rows[:index], _width_error(self.label, number + index, len(rows[index]), width)
             if not rows:
                 break
             yield number, rows
             number += len(rows)
-        self.dropped_nuls = source.dropped_nuls
+        self.dropped_nuls = reader.source.dropped_nuls
         if error:
             raise error
+
+
+def _width_error(label: str, number: int, fields: int, width: int) -> TapError:
+    return row_error(label, number, f"{plural(fields, 'field')}, where the header has {width:,}")
 
 
 def row_error(label: str, number: int, problem: str) -> TapError:
@@ -219,8 +265,16 @@ def row_error(label: str, number: int, problem: str) -> TapError:
     return TapError(f"{label}, {f'row {number}' if number else 'the header'}: {problem}.")
 
 
-class _LineTooLongError(Exception):
-    """A line is longer than `MAX_LINE`."""
+class _LargeRowError(Exception):
+    """A row is larger than `LARGE_ROW`: its fields must be counted before they are parsed."""
+
+
+class _RowTooLongError(Exception):
+    """A row is larger than `MAX_ROW`."""
+
+
+class _TooManyFieldsError(Exception):
+    """A row has more fields than the header."""
 
 
 class _Source(io.BufferedIOBase):
@@ -231,7 +285,8 @@ class _Source(io.BufferedIOBase):
         self.is_gzip = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         file.seek(0)
         self.file: Any = gzip.GzipFile(fileobj=file, mode="rb") if self.is_gzip else file
-        self.position = self.line_start = self.dropped_nuls = 0
+        self.position = self.row_start = self.dropped_nuls = 0
+        self.max_row = LARGE_ROW
         self.is_utf8 = True
         self._decoder = codecs.getincrementaldecoder("utf-8")()
 
@@ -246,13 +301,12 @@ class _Source(io.BufferedIOBase):
             if count := data.count(0):
                 self.dropped_nuls += count
                 data = data.replace(b"\0", b"")
+            if not self.position:
+                data = strip_start(data)
             self._verify(data, is_last=False)
-            line_break = max(data.rfind(b"\n"), data.rfind(b"\r"))
-            if line_break >= 0:
-                self.line_start = self.position + line_break
             self.position += len(data)
-            if self.position - self.line_start > MAX_LINE:
-                raise _LineTooLongError
+            if self.position - self.row_start > self.max_row + HEAD_SIZE:
+                raise _LargeRowError if self.max_row == LARGE_ROW else _RowTooLongError
             if data:
                 return data
         self._verify(b"", is_last=True)
@@ -267,12 +321,53 @@ class _Source(io.BufferedIOBase):
 
 
 class _Reader:
-    """One pass over the rows of a file, header included."""
+    """One pass over the rows of a file, header included.
 
-    def __init__(self, source: _Source, label: str, delimiter: str) -> None:
-        self.source, self.label = source, label
-        text = io.TextIOWrapper(cast("Any", source), "utf-8-sig", errors="surrogateescape", newline="")
-        self.rows = csv.reader(text, delimiter=delimiter, strict=True)
+    Args:
+        file: The file.
+        label: The file, for messages.
+        delimiter: What separates its fields.
+        width: The number of fields of a row, once it is known.
+    """
+
+    def __init__(self, file: IO[bytes], label: str, delimiter: str, width: int = MAX_COLUMNS) -> None:
+        self.file, self.label, self.delimiter, self.width = file, label, delimiter, width
+        self.source = _Source(file)
+        self.rows = self._parse(self._text())
+        self.rows_read = 0
+        self.fields = self.quotes = 0
+
+    def _text(self) -> io.TextIOWrapper:
+        return io.TextIOWrapper(cast("Any", self.source), "utf-8", errors="surrogateescape", newline="")
+
+    def _parse(self, lines: Iterable[str]) -> Iterator[list[str]]:
+        return csv.reader(lines, delimiter=self.delimiter, strict=True)
+
+    def _restart_counting(self) -> None:
+        """Start over, and count the fields of each row before they are parsed: millions of them fill the memory."""
+        self.source = _Source(self.file)
+        self.source.max_row = MAX_ROW
+        self.rows = self._parse(self._count_fields(self._text()))
+        for _ in range(self.rows_read):
+            self._next_row()
+
+    def _count_fields(self, lines: Iterable[str]) -> Iterator[str]:
+        for line in lines:
+            parts = line.split('"')
+            # What is outside quotes, given the quotes of the row's lines before.
+            self.fields += sum(part.count(self.delimiter) for part in parts[self.quotes & 1 :: 2])
+            self.quotes += len(parts) - 1
+            if self.fields > max(self.width, 1000):
+                raise _TooManyFieldsError
+            yield line
+
+    def _next_row(self) -> list[str] | None:
+        self.fields = self.quotes = 0
+        while (row := next(self.rows, None)) is not None:
+            self.source.row_start = self.source.position
+            if row:
+                return row
+        return None
 
     def read(self, count: int, number: int) -> tuple[Rows, TapError | None]:
         """Read up to `count` non-blank rows, and the error that ended reading, if any.
@@ -283,27 +378,40 @@ class _Reader:
         """
         rows: Rows = []
         problem = None
-        source, end = self.source, self.source.position + CHUNK_SIZE
         try:
-            for row in self.rows:
-                if row:
-                    rows.append(row)
-                    if len(rows) >= count or source.position > end:
-                        break
+            try:
+                self._read_into(rows, count)
+            except _LargeRowError:
+                self.rows_read += len(rows)
+                self._restart_counting()
+                self.rows_read -= len(rows)
+                self._read_into(rows, count)
         except csv.Error as error:
             problem = {
                 "unexpected end of data": "an unclosed quote",
                 f"field larger than field limit ({MAX_FIELD})": "a field over 16 MiB, most likely an unclosed quote",
             }.get(str(error), "malformed quotes")
-        except _LineTooLongError:
-            problem = f"a line over {MAX_LINE >> 20} MiB"
+        except _TooManyFieldsError:
+            problem = f"more than {self.width:,} fields"
+        except _RowTooLongError:
+            problem = f"a row over {MAX_ROW >> 20} MiB, most likely an unclosed quote"
         except DAMAGED_GZIP:
             problem = "damaged gzip data"
-        if not source.is_utf8:
+        self.rows_read += len(rows)
+        if not self.source.is_utf8:
             for index, row in enumerate(rows):
                 if not _is_text(row):
                     return rows[:index], row_error(self.label, number + index, "bytes that are not UTF-8")
         return rows, row_error(self.label, number + len(rows), problem) if problem else None
+
+    def _read_into(self, rows: Rows, count: int) -> None:
+        source = self.source
+        end = source.position + CHUNK_SIZE
+        while len(rows) < count and source.position <= end:
+            row = self._next_row()
+            if row is None:
+                return
+            rows.append(row)
 
 
 def _is_text(row: list[str]) -> bool:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 import tempfile
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
 from singer_sdk.exceptions import RetriableAPIError
 
-from tap_dynamic.errors import FileUnusable, TapError, host_of, status_of
+from tap_dynamic.errors import FileUnusable, TapError, failure_reason, host_of, status_of
 from tap_dynamic.progress import ProgressLogger
 from tap_dynamic.retry import Backoff
 from tap_dynamic.session import new_session
@@ -135,6 +136,9 @@ class FileHost:
                     return response
                 response.close()
                 url = urljoin(url, response.headers["Location"])
+            except (requests.exceptions.InvalidProxyURL, requests.exceptions.InvalidSchema) as error:
+                msg = f"{label}: {failure_reason(error, 'the file host')}. Check the proxy settings."
+                raise TapError(msg) from None
             except ValueError:  # also of requests and urllib3
                 msg = f"{label}: its URL, or a redirect of the file host, is malformed. Make a new export."
                 raise FileUnusable(msg) from None
@@ -174,15 +178,17 @@ class _Download:
     def run(self) -> None:
         """Read until the file, or its first `limit` bytes, are here."""
         url, restarts, refusals = self.get_url(), 0, 0
+        window_at, window_received = time.monotonic(), 0
         backoff = Backoff(f"The download of {self.label}", host_of(url), self.host.logger)
         while True:
-            received, started_at = self.received, time.monotonic()
+            received = self.received
             try:
                 if self._read(url):
                     return
                 error: Exception = RetriableAPIError(f"the connection closed after {self.received:,} bytes")
             except _ChangedError:
                 restarts = self._restart(restarts)
+                window_at, window_received = time.monotonic(), 0
                 backoff.reset()
                 continue
             except RETRIED as caught:
@@ -193,9 +199,15 @@ class _Download:
                 msg = f"{self.label}: the file host refuses fresh URLs ({status}). Check the proxies on the way."
                 raise TapError(msg)
             # A trickle is not progress: it would never end.
-            if self.received - received > MIN_RATE * (time.monotonic() - started_at):
+            elapsed = time.monotonic() - window_at
+            is_stalled = elapsed >= RATE_WINDOW and self.received - window_received < MIN_RATE * elapsed
+            if elapsed >= RATE_WINDOW:
+                window_at, window_received = time.monotonic(), self.received
+            if self.received > received and not is_stalled:
                 backoff.reset()
                 self.host.logger.info("%s: cut after %s bytes, resuming.", self.label, f"{self.received:,}")
+                if self.received - received < MIN_RATE:
+                    time.sleep(random.uniform(0, 0.2))  # noqa: S311 (jitter)
             else:
                 backoff.wait(error)
             if refusals:
@@ -226,7 +238,8 @@ class _Download:
         if self.received or self.limit:
             headers["Range"] = f"bytes={self.received}-{self.limit - 1 if self.limit else ''}"
         with self.host.get(url, headers, self.label) as response:
-            is_chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+            is_chunked = response.headers.get("Transfer-Encoding", "").strip().lower() == "chunked"
+            lines = LineRecorder.install(response) if is_chunked else None
             if self._is_empty(response):
                 self.size = 0
                 return True
@@ -238,9 +251,11 @@ class _Download:
             raise _ChangedError
         if is_full or self.wanted is not None:
             return is_full or self.received == self.wanted
-        if is_chunked:  # its last chunk proves the end
+        if lines and lines.is_ended:  # the last chunk proves the end
             self.size = self.received
             return True
+        if lines:
+            return False
         msg = (
             f"{self.label}: the file host declares no length and does not support ranges, so it is unknown whether"
             " the file is whole. Make a new export."
@@ -257,11 +272,15 @@ class _Download:
         tag, length = response.headers.get("ETag", ""), response.headers.get("Content-Length", "")
         self.etag = tag if tag.startswith('"') else None  # a weak one does not prove equal bytes
         if response.status_code == HTTPStatus.PARTIAL_CONTENT:
-            self.size = _size_of(response)
-        elif length.isdecimal() and not is_chunked:
+            self.size = _size_of(response) or self._probe_size(url)
+        elif re.fullmatch(r"[0-9]{1,18}", length) and not is_chunked:
             self.size = int(length)
         else:
-            self.size = self._probe_size(url)
+            try:
+                self.size = self._probe_size(url)
+            except RETRIED:
+                if not is_chunked:  # a chunked body shows its end
+                    raise
         free = shutil.disk_usage(tempfile.gettempdir()).free
         if self.wanted is not None and self.wanted > free:
             msg = (
@@ -289,6 +308,7 @@ class _Download:
     def _store(self, block: bytes) -> None:
         try:
             self.file.write(block)
+            self.file.flush()
         except OSError as error:
             raise disk_error(self.label, error) from None
         self.received += len(block)
@@ -301,9 +321,15 @@ class _Download:
         """Sort out the responses that are not the bytes that were asked for."""
         status = response.status_code
         retried = (*EXPIRED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-        if status in retried or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if status in retried or not 200 <= status < 500:  # noqa: PLR2004 (1xx: an informational one came first)
             msg = f"the file host answered {status}"
             raise RetriableAPIError(msg, response)
+        if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            msg = f"{self.label}: the proxy wants a password (407). Check the proxy settings."
+            raise TapError(msg)
+        if response.headers.get("Transfer-Encoding", "chunked").strip().lower() != "chunked":
+            msg = f"{self.label}: the file has a Transfer-Encoding that the tap does not read. Make a new export."
+            raise FileUnusable(msg)
         is_partial = status == HTTPStatus.PARTIAL_CONTENT
         starts_here = response.headers.get("Content-Range", "").startswith(f"bytes {self.received}-")
         if self.received:
@@ -334,7 +360,38 @@ class _Download:
             return _size_of(probe)
 
 
+class LineRecorder:
+    """Remembers the last line that `http.client` read of a chunked body, which takes a cut one for its end."""
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.last = file, b""
+
+    @classmethod
+    def install(cls, response: requests.Response) -> LineRecorder:
+        """Put a recorder before the socket of a response.
+
+        Private in urllib3 and `http.client`, which tell a cut size line (`0000`) and the last chunk not apart.
+        """
+        raw: Any = response.raw._fp  # noqa: SLF001 (see above)
+        raw.fp = recorder = cls(raw.fp)
+        return recorder
+
+    def __getattr__(self, name: str) -> Any:
+        """Pass everything else on."""
+        return getattr(self.file, name)
+
+    def readline(self, limit: int = -1) -> bytes:
+        """Read a line."""
+        self.last = self.file.readline(limit)
+        return bytes(self.last)
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the blank line after the last chunk was read."""
+        return self.last in {b"\r\n", b"\n"}
+
+
 def _size_of(response: requests.Response) -> int | None:
     """The whole object's size in bytes, from `Content-Range`."""
-    found = re.fullmatch(r"bytes (?:\d+-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""), re.ASCII)
+    found = re.fullmatch(r"bytes (?:\d+-\d+|\*)/(\d{1,18})", response.headers.get("Content-Range", ""), re.ASCII)
     return int(found[1]) if found else None

@@ -25,10 +25,9 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("tap-dynamic")
 MAX_DETAIL = 200
 """Characters of a foreign text that are logged."""
-SECRETS = re.compile(
-    r"(?:\?|%3f)[^\s\"'<>]+|[^\s\"'<>?&]*(?:signature|credential|token|sig)=[^\s\"'<>]+", re.IGNORECASE
-)
-TOKENS = re.compile(r"dyn_[^\s\"'<>]+", re.IGNORECASE)
+QUERIES = re.compile(r"(?:\?|%3f)\S+", re.IGNORECASE)
+PARAMETERS = re.compile(r"[\w.-]*(?:signature|credential|token|sig)=\S+", re.IGNORECASE)
+TOKENS = re.compile(r"dyn_\S+", re.IGNORECASE)
 
 
 class TapError(click.ClickException):
@@ -50,14 +49,14 @@ class FileUnusable(TapError):  # noqa: N818 (a TapError)
 
 def redact(text: object) -> str:
     """Remove every URL query and every token from a foreign text, and what no log or target can hold."""
-    clean = str(text or "").replace("\0", "").encode("utf-8", "replace").decode()
-    return SECRETS.sub("?…", TOKENS.sub("dyn_…", clean))
+    clean = str(text or "").encode("utf-8", "replace").decode()
+    clean = "".join(c for c in clean if c.isprintable() or c in "\r\n\t")
+    return PARAMETERS.sub("…", QUERIES.sub("?…", TOKENS.sub("dyn_…", clean)))
 
 
 def first_line(text: object) -> str:
     """Return the first line of a foreign text, redacted, `MAX_DETAIL` characters at most."""
-    line = next(iter(redact(text).strip().splitlines()), "")
-    return "".join(c for c in line if c.isprintable())[:MAX_DETAIL]
+    return next(iter(redact(text).strip().splitlines()), "").replace("\t", " ")[:MAX_DETAIL]
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -72,6 +71,9 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (requests.exceptions.InvalidProxyURL, "the URL of the proxy is malformed"),
+    (requests.exceptions.InvalidSchema, "the proxy is of a kind that needs another package"),
+    (ValueError, "the URL of {host} is malformed"),
     (ssl.SSLCertVerificationError, "the TLS certificate of {host} is not trusted"),
     (urllib3.exceptions.ProxyError, "the proxy can't be used for {host}"),
     (urllib3.exceptions.NameResolutionError, "the name {host} can't be resolved"),
@@ -134,6 +136,18 @@ class RedactingFilter(logging.Filter):
 
 
 _FILTER = RedactingFilter()
+
+
+def drop_debug(record: logging.LogRecord) -> bool:
+    """Filter that drops DEBUG records."""
+    return record.levelno > logging.DEBUG
+
+
+for _name in (
+    "singer_sdk.mapper",
+    "singer_sdk.singerlib.catalog",
+):  # they log the values of filters, and cells as names
+    logging.getLogger(_name).addFilter(drop_debug)
 
 
 def redact_logs_of(packages: Iterable[str]) -> None:

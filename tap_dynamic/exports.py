@@ -20,9 +20,9 @@ MAX_PENDING = timedelta(hours=24)
 """How long a requested export may be pending before it is given up."""
 EXPORT_ID_PATTERN = re.compile(r"[0-9A-Za-z-]{1,64}")
 DATETIME_PATTERN = re.compile(
-    r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?(?:[Zz]|UTC|[+-]\d{2}:?\d{2}))?)?", re.ASCII
+    r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?(?:[Zz]|UTC|[+-]\d{2}:?[0-5]\d))?)?", re.ASCII
 )
-RFC3339_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:\d{2})", re.ASCII)
+RFC3339_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:[0-5]\d)", re.ASCII)
 
 
 def parse_datetime(text: object) -> datetime:
@@ -162,7 +162,7 @@ class Bookmark:
         if value is None:
             return None
         try:
-            return cls(value, parse_datetime(value), frozenset(state.get("export_ids", ())))
+            return cls(value, parse_datetime(value), frozenset(state.get("export_ids") or ()))
         except (ValueError, TypeError):
             msg = "The state is corrupt: a replication_key_value is not a date-time. Repair it, or run a full refresh."
             raise TapError(msg) from None

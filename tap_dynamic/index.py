@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -28,15 +29,13 @@ def digests(texts: Iterable[str]) -> list[bytes]:
     return [blake2b(text, digest_size=DIGEST_SIZE).digest() for text in map(str.encode, texts)]
 
 
-def key_digests(columns: Sequence[Sequence[object]]) -> list[bytes]:
+def key_digests(columns: Sequence[Sequence[str]]) -> list[bytes]:
     """Digest the key of each row.
 
     Args:
-        columns: The values of each key column, none of which holds a NUL character.
+        columns: The texts of each key column, none of which holds a NUL character.
     """
-    if len(columns) == 1:
-        return digests(map(str, columns[0]))
-    return digests(map("\0".join, zip(*(map(str, column) for column in columns))))
+    return digests(columns[0] if len(columns) == 1 else map("\0".join, zip(*columns)))
 
 
 class RowIndex:
@@ -49,7 +48,7 @@ class RowIndex:
     def __init__(self, label: str) -> None:
         self.label, self.file = label, new_temporary_file(label)
         self.buffers: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
-        self.segments: list[list[tuple[int, int]]] = [[] for _ in range(PARTITIONS)]
+        self.segments = [array("Q") for _ in range(PARTITIONS)]
         self.entry_size = self.buffered = self.size = self.rows = 0
 
     def __enter__(self) -> Self:
@@ -89,38 +88,40 @@ class RowIndex:
                     self.entry_size = len(buffer[0])
                     data = b"".join(buffer)
                     self.file.write(data)
-                    segments.append((self.size, len(data)))
+                    self.file.flush()
+                    segments.extend((self.size, len(data)))
                     self.size += len(data)
                     buffer.clear()
         except OSError as error:
             raise disk_error(self.label, error) from None
         self.buffered = 0
 
-    def partitions(self) -> Iterator[list[bytes]]:
+    def partitions(self) -> Iterator[Iterator[bytes]]:
         """Yield the entries of each partition, in the order of the rows; equal keys share one."""
         self._flush()
-        entry = self.entry_size
         for segments in self.segments:
-            entries: list[bytes] = []
-            for start, size in segments:
-                self.file.seek(start)
-                data = self.file.read(size)
-                entries += (data[at : at + entry] for at in range(0, size, entry))
-            yield entries
+            yield self._entries(segments)
         self.file.seek(self.size)
+
+    def _entries(self, segments: Sequence[int]) -> Iterator[bytes]:
+        entry = self.entry_size
+        for start, size in zip(segments[::2], segments[1::2]):
+            self.file.seek(start)
+            data = self.file.read(size)
+            for at in range(0, size, entry):
+                yield data[at : at + entry]
 
     def first_duplicate(self) -> tuple[int, int] | None:
         """Return the numbers of the first two rows with equal keys, or None if each key is unique."""
         first: tuple[int, int] | None = None
         for entries in self.partitions():
-            if len({entry[:DIGEST_SIZE] for entry in entries}) == len(entries):
-                continue
             known: dict[bytes, int] = {}
             for entry in entries:
-                number = number_of(entry)
-                earlier = known.setdefault(entry[:DIGEST_SIZE], number)
-                if earlier != number and (first is None or number < first[1]):
-                    first = earlier, number
+                key, number = entry[:DIGEST_SIZE], number_of(entry)
+                earlier = known.setdefault(key, number)
+                if earlier != number:
+                    first = min((first or (earlier, number)), (earlier, number), key=lambda pair: pair[1])
+                    break
         return first
 
 

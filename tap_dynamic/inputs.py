@@ -12,9 +12,11 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.plugin_base import JSONSchemaValidator
+from singer_sdk.singerlib import Schema
 from singer_sdk.singerlib.catalog import Metadata
 
 from tap_dynamic.errors import TapError
+from tap_dynamic.schemas import SCHEMAS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,10 +33,12 @@ STATE_SCHEMA: dict[str, Any] = {
                 "type": "object",
                 "properties": {
                     "replication_key_value": {"type": ["string", "null"]},
-                    "export_ids": STRINGS,
+                    "export_ids": {**STRINGS, "type": ["array", "null"]},
                     "key_properties": STRINGS,
                     "text_columns": STRINGS,
-                    "requested_export_id": {"type": "string"},
+                    "requested_export_id": {"type": ["string", "null"]},
+                    "partitions": {"type": "array", "items": {"type": "object", "required": ["context"]}},
+                    "progress_markers": {"type": "object"},
                     "base_export_id": {"type": "string"},
                     "begun_export_ids": STRINGS,
                     "fingerprint": {"type": "string"},
@@ -44,8 +48,21 @@ STATE_SCHEMA: dict[str, Any] = {
         }
     },
 }
+COLUMN: dict[str, Any] = {"$ref": "#/$defs/column"}
 CATALOG_SCHEMA: dict[str, Any] = {
     "type": "object",
+    "$defs": {
+        "column": {
+            "type": "object",
+            "properties": {
+                "type": {"type": ["string", "array"], "items": {"type": "string"}},
+                "anyOf": {"type": "array", "items": COLUMN},
+                "oneOf": {"type": "array", "items": COLUMN},
+                "properties": {"type": "object", "additionalProperties": COLUMN},
+                "items": {"type": ["object", "array", "boolean"]},
+            },
+        }
+    },
     "required": ["streams"],
     "properties": {
         "streams": {
@@ -59,7 +76,9 @@ CATALOG_SCHEMA: dict[str, Any] = {
                     "key_properties": {**STRINGS, "type": ["array", "null"]},
                     "schema": {
                         "type": "object",
-                        "properties": {"properties": {"type": "object", "additionalProperties": {"type": "object"}}},
+                        "properties": {
+                            "properties": {"type": "object", "additionalProperties": {"$ref": "#/$defs/column"}}
+                        },
                     },
                     "metadata": {
                         "type": "array",
@@ -92,12 +111,18 @@ def check_catalog(file: IO[str] | None) -> IO[str] | None:
     return _checked(file, "catalog", CATALOG_SCHEMA, "Run the discovery again.")
 
 
+def _refuse(constant: str) -> None:
+    """Refuse NaN and infinite numbers, which are not JSON."""
+    raise ValueError(constant)
+
+
 def _checked(file: IO[str] | None, name: str, schema: dict[str, Any], advice: str) -> IO[str] | None:
     if file is None:
         return None
     try:
         text = file.read()
-        content = json.loads(text)
+        content = json.loads(text, parse_constant=_refuse)
+        json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError, OSError):
         msg = f"The {name} is corrupt: it is not JSON. {advice}"
         raise TapError(msg) from None
@@ -108,13 +133,16 @@ def _checked(file: IO[str] | None, name: str, schema: dict[str, Any], advice: st
     return io.StringIO(text)
 
 
-def deselect_download_url(catalog: Catalog) -> None:
-    """Deselect `downloadUrl` in a catalog of any shape that does not select it explicitly."""
+def complete_exports(catalog: Catalog) -> None:
+    """Give `exports` its schema and key, whatever shape the catalog has; `downloadUrl` must be selected explicitly."""
     entry = catalog.get_stream("exports")
     if entry is None:
         return
+    entry.schema = Schema.from_dict(SCHEMAS.get_schema("exports"))
+    entry.key_properties = ["id"]
     if not entry.metadata:
         entry.metadata.root.selected = True  # what the SDK reads into a catalog without metadata
+    entry.metadata["properties", "id"].inclusion = Metadata.InclusionType.AUTOMATIC
     column = entry.metadata["properties", "downloadUrl"]
     if column.selected is not True:
         column.selected, column.inclusion = False, Metadata.InclusionType.AVAILABLE

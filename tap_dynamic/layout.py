@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from tap_dynamic.convert import TEXT, canonical_schema, matches_type, type_of
+from tap_dynamic.convert import TEXT, canonical_schema, matches_type, nested_schema, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -33,12 +33,14 @@ class Column:
         index: Its place in the file; None where the file lacks it.
         kind: The type that its cells are converted to, a key of `CONVERTERS`.
         is_key: Whether it is part of the key.
+        nested: The schema of an object or array, where the catalog gives types to its parts.
     """
 
     name: str
     index: int | None
     kind: str
     is_key: bool = False
+    nested: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -121,18 +123,40 @@ def column_names(header: Sequence[str], known: Collection[str] = ()) -> list[str
         A name for each, without byte-order mark and outer blanks. One that is empty, or repeats another
         (in any case, because SQL tables ignore it), gets a suffix.
     """
-    taken = {name.casefold() for name in (*SDC_COLUMNS, DELETED_AT)}
+    bases = [cell.replace("\ufeff", "").strip() for cell in header]
     spelling = {name.casefold(): name for name in known}
-    names = []
-    for position, cell in enumerate(header, 1):
-        base = cell.replace("\ufeff", "").strip() or f"column_{position}"
-        name, count = base, 1
+    reserved = {name.casefold() for name in (*SDC_COLUMNS, DELETED_AT)}
+    names: dict[int, str] = {}
+    taken = set(reserved)
+    # A name goes to the column that has it in the catalog's spelling, else to the first that has it.
+    order = sorted(range(len(bases)), key=lambda i: (not bases[i], bases[i] not in known))
+    for position in order:
+        base = bases[position]
+        if base and base.casefold() not in taken:
+            taken.add(base.casefold())
+            names[position] = base if base in known else spelling.get(base.casefold(), base)
+    counts: dict[str, int] = {}
+    for position, base in enumerate(bases):
+        if position in names:
+            continue
+        name = base or f"column_{position + 1}"
+        stem, count = name, counts.get(name.casefold(), 1)
         while name.casefold() in taken:
             count += 1
-            name = f"{base}_{count}"
+            name = f"{stem}_{count}"
+        counts[stem.casefold()] = count
         taken.add(name.casefold())
-        names.append(name if name in known else spelling.get(name.casefold(), name))
-    return names
+        names[position] = spelling.get(name.casefold(), name)
+    return [names[position] for position in range(len(bases))]
+
+
+def unknown_file_problem(sample: Sample, known: Collection[str], documented: Properties) -> str | None:
+    """Say why a file is taken for a message: it has no rows, and not one column that is known."""
+    if sample.rows or not sample.is_whole:
+        return None
+    folded = {name.casefold() for name in (*known, *documented)}
+    is_known = any(name.strip().casefold() in folded for name in sample.header)
+    return None if is_known else "the file has no rows and no known column: it is text, not CSV"
 
 
 def infer_layout(sample: Sample, documented: Properties) -> Layout:
@@ -142,7 +166,7 @@ def infer_layout(sample: Sample, documented: Properties) -> Layout:
     key = tuple(name for name in names if name.casefold() == "id")[:1] or ("id",)
     if key_problem(key, names, sample.rows):
         key = FALLBACK_KEY
-    properties = {**inferred.properties, **_sdc(documented)}
+    properties = {**inferred.properties, **{name: documented[name] for name in SDC_COLUMNS}}
     return fit_layout(sample, Catalog(properties, key=key), Table(), documented, key)
 
 
@@ -194,17 +218,30 @@ def choose_key(catalog: Catalog, table: Table) -> tuple[str, ...]:
 def key_problem(key: Sequence[str], names: Sequence[str], rows: Sequence[Sequence[str]]) -> str | None:
     """Say why some columns can't be the key of a file, as far as its sample shows; None if they can."""
     columns = [name for name in key if name not in SDC_COLUMNS]
+    indices = {name: index for index, name in enumerate(names)}
     for name in columns:
-        if name not in names:
-            return f"the file has no column {name!r}"
+        if name not in indices:
+            return f"the file has no column {quoted(name)}"
     known: dict[tuple[str, ...], int] = {}
     for number, row in enumerate(rows, 1):
-        value = tuple(row[names.index(name)] for name in columns)
+        value = tuple(row[indices[name]] for name in columns)
         if "" in value:
             return f"{', '.join(key)} is empty in row {number}"
         if "_sdc_row_number" not in key and known.setdefault(value, number) != number:
             return duplicate_problem(key, known[value], number)
     return None
+
+
+def quoted(name: str) -> str:
+    """Write the name of a column for messages: one line, not too long."""
+    return repr("".join(c if c.isprintable() else "?" for c in name)[:60])
+
+
+def are_names(names: Iterable[str], known: Collection[str], documented: Properties) -> bool:
+    """Whether a header is surely one: a file without it has cells in its place, which must not be logged."""
+    folded = {name.casefold() for name in (*known, *documented)}
+    matches = [name.casefold() in folded for name in names]
+    return sum(matches) > 1 or 2 * sum(matches) >= len(matches) or any(name.casefold() == "id" for name in names)
 
 
 def duplicate_problem(key: Sequence[str], first: int, second: int) -> str:
@@ -243,6 +280,7 @@ def fit_layout(sample: Sample, catalog: Catalog, table: Table, documented: Prope
         was_text = name.casefold() in old_text
         return fit_type(name, known.get(name), cells.get(name, ()), documented, was_text=was_text)
 
+    places = {name: index for index, name in enumerate(names)}
     new = [name for name in names if name not in known]
     picked = [name for name in known if name not in deselected and name not in SDC_COLUMNS]
     emitted = dict.fromkeys([*picked, *(() if deselected else new), *(n for n in key if n not in SDC_COLUMNS)])
@@ -254,28 +292,47 @@ def fit_layout(sample: Sample, catalog: Catalog, table: Table, documented: Prope
         for name, schema in fitted.items()
     }
     columns = tuple(
-        Column(name, names.index(name) if name in names else None, type_of(schema) or "string", name in key)
+        Column(
+            name,
+            places.get(name),
+            type_of(schema) or "string",
+            is_key=name in key,
+            nested=schema if nested_schema(schema) else None,
+        )
         for name, schema in schemas.items()
     )
-    turned = [n for n in text if n.casefold() not in old_text and type_of(known.get(n, TEXT)) != "string"]
-    missing = [name for name in emitted if name not in names]
-    # A file without a header has cells in its place: they are not logged.
-    is_header = any(name in known or documented_type(name, documented) for name in names)
+    turned = [
+        name
+        for name in text
+        if name.casefold() not in old_text
+        and not matches_type(documented_type(name, documented) or "string", cells.get(name, ()))
+    ]
+    missing = [name for name in emitted if name not in places]
     return Layout(
         columns,
         tuple(sdc),
         tuple(key),
         {"type": "object", "properties": {**schemas, **{name: documented[name] for name in sdc}}},
         table.text_columns | text,
-        tuple(_notes(turned, new, missing, are_new_left_out=bool(deselected), is_header=is_header)),
+        tuple(
+            _notes(
+                turned,
+                new if are_names(names, known, documented) else len(new),
+                missing if are_names(known, (), documented) else len(missing),
+                are_new_left_out=bool(deselected),
+            )
+        ),
     )
 
 
 def _notes(
-    turned: list[str], new: list[str], missing: list[str], *, are_new_left_out: bool, is_header: bool
+    turned: list[str], new: list[str] | int, missing: list[str] | int, *, are_new_left_out: bool
 ) -> Iterable[Note]:
-    def listed(names: list[str]) -> str:
-        return ", ".join(sorted(names)) if is_header else f"{len(names)} without a known name"
+    def listed(names: list[str] | int) -> str:
+        if isinstance(names, int):
+            return f"{names}, in a file that may have no header"
+        shown = ", ".join(quoted(name).strip("'\"") for name in sorted(names)[:50])
+        return shown + (f" and {len(names) - 50} more" if len(names) > 50 else "")  # noqa: PLR2004 (as shown)
 
     if turned:
         text = f"columns loaded as text, because they do not read as their documented types: {listed(turned)}"
@@ -286,7 +343,7 @@ def _notes(
     elif new:
         yield Note(f"new columns: {listed(new)}")
     if missing:
-        yield Note(f"columns that the file lacks: {', '.join(missing)}")
+        yield Note(f"columns that the file lacks: {listed(missing)}")
 
 
 def _is_nullable(schema: dict[str, Any]) -> bool:
@@ -297,7 +354,3 @@ def _is_nullable(schema: dict[str, Any]) -> bool:
 def _cells(names: Sequence[str], sample: Sample) -> Iterable[tuple[str, Sequence[str]]]:
     columns = list(zip(*sample.rows)) if sample.rows else [()] * len(names)
     return zip(names, columns)
-
-
-def _sdc(documented: Properties) -> dict[str, dict[str, Any]]:
-    return {name: documented[name] for name in SDC_COLUMNS}

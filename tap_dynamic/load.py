@@ -10,11 +10,19 @@ from itertools import repeat
 from typing import IO, TYPE_CHECKING, Any
 
 from tap_dynamic.csvfile import ROWS_PER_CHUNK, CsvFile
-from tap_dynamic.errors import TapError, plural
+from tap_dynamic.errors import FileUnusable, TapError, plural
 from tap_dynamic.index import RowIndex, key_digests
-from tap_dynamic.layout import FALLBACK_KEY, Note, choose_key, duplicate_problem, fit_layout, key_problem
+from tap_dynamic.layout import (
+    FALLBACK_KEY,
+    Note,
+    choose_key,
+    duplicate_problem,
+    fit_layout,
+    key_problem,
+    unknown_file_problem,
+)
 from tap_dynamic.progress import ProgressLogger
-from tap_dynamic.rows import KEY_ADVICE, convert_rows, count_escaped_nuls
+from tap_dynamic.rows import KEY_ADVICE, convert_rows, count_escaped_nuls, key_texts
 
 if TYPE_CHECKING:
     import logging
@@ -24,6 +32,10 @@ if TYPE_CHECKING:
     from tap_dynamic.exports import Export
     from tap_dynamic.index import RowSet
     from tap_dynamic.layout import Catalog, Column, Layout, Properties, Table
+
+
+MAX_CHUNK = 1 << 20
+"""Characters of column names in the records of a chunk."""
 
 
 class ExportLoad:
@@ -67,6 +79,9 @@ class ExportLoad:
         """
         with file:
             csv = CsvFile.open(file, f"Stream {export.model}, export {export.id}")
+            if problem := unknown_file_problem(csv.sample, catalog.properties, documented):
+                msg = f"{csv.label}: {problem}. Make a new export."
+                raise FileUnusable(msg)
             key = choose_key(catalog, table)
             layout = fit_layout(csv.sample, catalog, table, documented, key)
             problem = sample_problem(csv, layout)
@@ -75,6 +90,9 @@ class ExportLoad:
             if problem and table.key is not None:
                 msg = f"{csv.label}: {', '.join(key)} can't be the key: {problem}. {KEY_ADVICE}."
                 raise TapError(msg)
+            if not problem and table.key is None and key == FALLBACK_KEY and not catalog.is_key_pinned:
+                id_layout = fit_layout(csv.sample, catalog, table, documented, ("id",))
+                problem = sample_problem(csv, id_layout)  # discovery found it
             if problem:
                 layout = fit_layout(csv.sample, catalog, table, documented, FALLBACK_KEY)
                 note = Note(f"the key is {', '.join(FALLBACK_KEY)}, because {problem}", is_warning=True)
@@ -106,6 +124,9 @@ class ExportLoad:
         progress = ProgressLogger(file.label, "rows", self.logger)
         size = os.fstat(file.file.fileno()).st_size
         key = [i for i, column in enumerate(columns) if column.is_key]
+        key_columns = [columns[i] for i in key]
+        # Names are repeated in each record.
+        count = max(1, min(count, MAX_CHUNK // sum(map(len, self.layout.names))))
         nested = [c.index for c in columns if c.kind in {"object", "array"} and c.index is not None]
         with contextlib.ExitStack() as stack:
             index = None if self.is_key_verified else stack.enter_context(RowIndex(file.label))
@@ -119,7 +140,7 @@ class ExportLoad:
                     continue
                 values = convert_rows(file.label, columns, numbers, rows)
                 if index:
-                    index.add(first, key_digests([values[i] for i in key]))
+                    index.add(first, key_digests(key_texts(key_columns, [values[i] for i in key])))
                 for column in nested:
                     self.dropped_nuls += count_escaped_nuls([row[column] for row in rows])
                 self.numbers, self.row_number = numbers, numbers[0]
@@ -191,6 +212,6 @@ def find_key_problem(file: CsvFile, layout: Layout) -> str | None:
                 if "" in cells[column.index or 0]:
                     return f"{', '.join(key)} is empty in row {first + cells[column.index or 0].index('')}"
             values = convert_rows(file.label, columns, range(first, first + len(rows)), rows)
-            index.add(first, key_digests(values))
+            index.add(first, key_digests(key_texts(columns, values)))
         duplicate = index.first_duplicate()
     return duplicate_problem(key, *duplicate) if duplicate else None

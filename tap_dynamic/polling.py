@@ -63,5 +63,6 @@ def wait_for(  # noqa: PLR0913 (what it depends on, nothing hidden)
             if logged_at is None or waited - logged_at >= LOG_INTERVAL:
                 logged_at = waited
                 names = ", ".join(f"{e.id} ({e.model})" for e in waiting)
-                logger.info("Waiting for export %s, for %d s so far.", names, waited)
+                noun = "export" if len(waiting) == 1 else "exports"
+                logger.info("Waiting for %s %s, for %d s so far.", noun, names, waited)
             time.sleep(min(interval, max(0.0, timeout - waited)))

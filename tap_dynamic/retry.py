@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
-from tap_dynamic.errors import TapError, failure_reason, is_final, plural
+from tap_dynamic.errors import TapError, failure_reason, host_of, is_final, plural
 
 if TYPE_CHECKING:
     import logging
@@ -51,7 +51,8 @@ class Backoff:
         Raises:
             TapError: If the budget is spent or another attempt can't help.
         """
-        reason = failure_reason(error, self.host)
+        url = getattr(getattr(error, "request", None), "url", None)
+        reason = failure_reason(error, host_of(url) if url else self.host)
         if is_final(error):
             msg = (
                 f"{self.operation} failed: {reason}. Check api_url, the proxy and the CA certificates of this machine."

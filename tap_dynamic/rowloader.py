@@ -74,6 +74,8 @@ class RowLoader:
                 )
                 self._begin(load, stack)
                 stack.enter_context(self.stream.loading(load))
+                if load.file.sample.rows or not load.file.sample.is_whole:
+                    self.state.remember_table(load.layout)
                 try:
                     self.stream.sync({"export_id": export.id})
                 finally:
@@ -93,8 +95,9 @@ class RowLoader:
     def _begin(self, load: ExportLoad, stack: contextlib.ExitStack) -> None:
         """Decide what is emitted, and remember in the state what a run that dies here leaves behind."""
         state = self.state
-        if self.config["emit_activate_version_messages"]:
-            load.version = int(load.export.completed_at.timestamp())  # SQL targets keep 32 bits
+        if self.config["emit_activate_version_messages"] and not self.config.get("batch_config"):  # rows carry none
+            # Seconds, because SQL targets keep 32 bits; two exports can complete within one.
+            load.version = max(int(load.export.completed_at.timestamp()), (state.table_version or 0) + 1)
         if self.config["changes_only"]:
             load.layout = with_deletions(load.layout)
             if not self.stream.is_dry_run:
@@ -104,7 +107,6 @@ class RowLoader:
         elif state.forget_base():
             self.stream.write_state()
         self._log_notes(load)
-        state.remember_table(load.layout)
 
     def _find_changes(self, load: ExportLoad, stack: contextlib.ExitStack) -> None:
         """Compare the file with the ones that the table may hold rows of, or say why all rows are emitted."""
@@ -143,13 +145,14 @@ class RowLoader:
         newest = is_newest(export, state.bookmark)
         if not load.file_rows and (load.version is not None or self.config["changes_only"]):
             self._log(load, Note("the file has no rows: none are deleted from the table", is_warning=True))
-        elif load.version is not None and load.is_full and newest and not self.config.get("batch_config"):
+        elif load.version is not None and load.is_full and newest:
             self.stream.activate_version(load)
-        if self.config["changes_only"]:
-            if load.file_rows:
-                state.commit_changes(export, fingerprint(load.layout, self.config), load.version)
-            else:
-                state.abandon_changes(export)
+        if load.file_rows:
+            state.table_version = load.version
+        if self.config["changes_only"] and load.file_rows:
+            state.commit_changes(export, fingerprint(load.layout, self.config))
+        elif self.config["changes_only"]:
+            state.abandon_changes(export)
         # A named export says nothing about older ones that `all` has still to read.
         moves_bookmark = not (self.config.get("export_ids") and self.config["snapshots"] == "all")
         state.commit(export, replication_key=self.stream.replication_key, moves_bookmark=moves_bookmark)

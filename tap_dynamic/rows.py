@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tap_dynamic.convert import CONVERTERS, ESCAPED_NUL, UNREADABLE, matches_type
+from singer_sdk.plugin_base import JSONSchemaValidator
+
+from tap_dynamic.convert import CONVERTERS, ESCAPED_NUL, UNREADABLE
 from tap_dynamic.csvfile import row_error
-from tap_dynamic.layout import FALLBACK_KEY
+from tap_dynamic.exports import parse_datetime
+from tap_dynamic.layout import FALLBACK_KEY, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,18 +46,56 @@ def convert_rows(
             continue
         column_cells = cells[column.index]
         try:
-            values.append(CONVERTERS[column.kind](column_cells))
+            converted = CONVERTERS[column.kind](column_cells)
+            if column.nested:
+                verify_nested(column.nested, converted)
+            values.append(converted)
         except UNREADABLE:
-            index = next(i for i, cell in enumerate(column_cells) if not matches_type(column.kind, [cell]))
+            index = next(i for i, cell in enumerate(column_cells) if not _is_readable(column, cell))
             problem = (
-                f"the cell of column {column.name!r} does not read as {column.kind}. To load the column as text, set"
+                f"the cell of column {quoted(column.name)} does not read as {column.kind}."
+                " To load the column as text, set"
                 ' its type in the catalog to ["string", "null"] (Meltano: the extractor\'s `schema` extra)'
             )
             raise row_error(label, numbers[index], problem) from None
         if column.is_key and "" in column_cells:
-            problem = f"key column {column.name!r} is empty. {KEY_ADVICE}"
+            problem = f"key column {quoted(column.name)} is empty. {KEY_ADVICE}"
             raise row_error(label, numbers[column_cells.index("")], problem)
     return values
+
+
+def _is_readable(column: Column, cell: str) -> bool:
+    try:
+        values = CONVERTERS[column.kind]([cell])
+        if column.nested:
+            verify_nested(column.nested, values)
+    except UNREADABLE:
+        return False
+    return True
+
+
+def verify_nested(schema: dict[str, Any], values: Sequence[Any]) -> None:
+    """Verify objects and arrays against the types that the catalog gives to their parts.
+
+    Raises:
+        ValueError: If one has another type.
+    """
+    validator = JSONSchemaValidator(schema)
+    if not all(value is None or validator.is_valid(value) for value in values):
+        raise ValueError
+
+
+def key_texts(columns: Sequence[Column], values: Sequence[Sequence[Any]]) -> list[Sequence[str]]:
+    """Write key values so that equal ones are equal texts: `1` and `1.0`, `Z` and `+00:00`."""
+    return [_equal_texts(column.kind, column_values) for column, column_values in zip(columns, values)]
+
+
+def _equal_texts(kind: str, values: Sequence[Any]) -> Sequence[str]:
+    if kind == "number":
+        return [str(value.normalize() + 0) for value in values]
+    if kind == "date-time":
+        return [parse_datetime(value).isoformat() for value in values]
+    return values if kind == "string" else list(map(str, values))
 
 
 def count_escaped_nuls(cells: Sequence[str]) -> int:

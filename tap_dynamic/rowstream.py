@@ -70,7 +70,11 @@ class RowStream(DynamicStream):
         """What the catalog says of this stream."""
         properties = super().effective_schema.get("properties", {})
         mask = super().mask
-        deselected = frozenset(name for name in properties if not mask["properties", name])
+        deselected = frozenset(
+            path[1]
+            for path in [*mask, *(("properties", name) for name in properties)]
+            if len(path) == 2 and not mask[path]  # noqa: PLR2004
+        )
         entry = self._tap.input_catalog.get_stream(self.name) if self._tap.input_catalog else None
         if not entry:
             return Catalog(properties, deselected, tuple(self.primary_keys))

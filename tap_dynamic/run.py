@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tap_dynamic.errors import TapError
+from tap_dynamic.errors import TapError, plural
 from tap_dynamic.exports import Export, find_reusable, nothing_new_reason, oldest_first, parse_datetime, select_unread
 from tap_dynamic.messages import OutputError
 from tap_dynamic.polling import wait_for
@@ -77,7 +77,10 @@ class Run:
         self._warn_of_failed(listed)
         awaited = list(dict.fromkeys(self.config.get("export_ids") or ()))
         if self.config["request_exports"] and not self.is_dry_run:
-            awaited = list(self._request(listed))
+            requested = list(self._request(listed))
+            for export in oldest_first(e for e in requested if e.status == "completed"):
+                self._load(export)  # before the wait, which may be cut short
+            awaited = [e.id for e in requested if e.status != "completed"]
         elif not awaited:
             self._load_unread(listed)
         others = [export for export in listed if export.id not in awaited]
@@ -90,8 +93,8 @@ class Run:
         for loader in self.loaders.values():
             loader.state.forget_request(exports)
 
-    def _request(self, listed: list[Export]) -> Iterator[str]:
-        """Request exports for all streams before any is waited for; yield the ids to wait for."""
+    def _request(self, listed: list[Export]) -> Iterator[Export]:
+        """Request exports for all streams before any is waited for; yield those to read."""
         for model, loader in self.loaders.items():
             plan = find_reusable(
                 loader.state.requested_id,
@@ -102,7 +105,7 @@ class Run:
             )
             if plan.reused:
                 loader.logger.info("Export %s was requested by an earlier run.", plan.reused.id)
-                yield plan.reused.id
+                yield plan.reused
             if plan.is_needed:
                 try:
                     export = self.api.create(model, [e.id for e in listed])
@@ -112,7 +115,7 @@ class Run:
                 loader.logger.info("Requested export %s of %s.", export.id, model)
                 loader.state.requested_id = export.id  # from the moment Dynamic answered
                 self.write_state()
-                yield export.id
+                yield export
 
     def _load_unread(self, listed: list[Export]) -> None:
         start = parse_datetime(self.config["start_date"]) if self.config.get("start_date") else None
@@ -157,7 +160,7 @@ class Run:
                 self._fail(f"{result.failure_reason}. Make a new export, or read others with export_ids.")
             elif result.status == "pending" and result.model in self.loaders:
                 self._fail(
-                    f"Export {result.id} of {result.model} is still pending after {timeout:.0f} seconds"
+                    f"Export {result.id} of {result.model} is still pending after {plural(round(timeout), 'second')}"
                     " (export_timeout). Run again later: it is read once it has completed."
                 )
             elif result.status == "completed" and result.model in self.loaders:

@@ -13,7 +13,10 @@ from singer_sdk import typing as th
 from singer_sdk.mapper import PluginMapper
 from singer_sdk.plugin_base import JSONSchemaValidator
 
+from tap_dynamic.changes import SHAPING_SETTINGS
+from tap_dynamic.errors import first_line
 from tap_dynamic.exports import MODELS, parse_datetime
+from tap_dynamic.schemas import SCHEMAS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -146,12 +149,17 @@ def find_errors(config: dict[str, Any], schema: Mapping[str, Any]) -> list[str]:
         config: The settings, normalized.
         schema: Their JSON schema, with the SDK's own settings.
     """
-    errors = [f"Setting {name} must not be null: set or remove it." for name, value in config.items() if value is None]
+    errors = [
+        f"Setting {first_line(name)} must not be null: set or remove it."
+        for name, value in config.items()
+        if value is None
+    ]
     errors += [
         f"Setting {name} must be a finite number."
         for name, value in config.items()
         if isinstance(value, float) and not math.isfinite(value)
     ]
+    errors += _find_contradictions(config)
     map_errors = [] if errors else list(_find_map_errors(config))
     checked = config  # the SDK's validator adds the defaults
     if map_errors:  # and the SDK's own schema of a map can crash it
@@ -161,7 +169,6 @@ def find_errors(config: dict[str, Any], schema: Mapping[str, Any]) -> list[str]:
             isinstance(error.instance, float) and not math.isfinite(error.instance)
         )
         errors += () if is_named_above else _explain(error)
-    errors += _find_contradictions(config)
     return [*dict.fromkeys([*errors, *map_errors])] or list(_find_batch_errors(config))
 
 
@@ -205,20 +212,23 @@ def _find_batch_errors(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _find_map_errors(config: Mapping[str, Any]) -> Iterator[str]:
     """Let the SDK parse the stream maps, as far as it can without the columns of a file."""
-    names = ("stream_maps", "stream_map_config", "faker_config")
-    maps = copy.deepcopy({name: config[name] for name in names if name in config})
+    maps = copy.deepcopy({name: config[name] for name in SHAPING_SETTINGS if name in config})
     logger = logging.getLogger("singer_sdk.mapper")
     level = logger.level
     logger.setLevel(logging.WARNING)  # the same lines follow when the maps are used
     try:
+        PluginMapper(copy.deepcopy(maps), logger).register_raw_stream_schema(
+            "exports", SCHEMAS.get_schema("exports"), ["id"]
+        )
         for definition in maps.get("stream_maps", {}).values():
             if isinstance(definition, dict):
                 definition.pop("__key_properties__", None)  # it can name columns of the file
         mapper = PluginMapper(maps, logger)
-        for stream in ("exports", *MODELS):
+        for stream in MODELS:
             mapper.register_raw_stream_schema(stream, {"type": "object", "properties": {}}, None)
     except Exception as error:
-        yield f"Setting stream_maps is not accepted by the Meltano SDK ({type(error).__name__}). Check its expressions."
+        name = "stream_maps" if config.get("stream_maps") else "flattening_max_key_length"
+        yield f"Setting {name} is not accepted by the Meltano SDK ({type(error).__name__}). Check its expressions."
     finally:
         logger.setLevel(level)
 
@@ -233,7 +243,9 @@ def _explain(error: ValidationError) -> list[str]:
         return [f"Setting {prefix}{name} is required." for name in wanted if name not in given]
     if rule == "additionalProperties":
         prefix = f"{place}." if place else ""
-        return [f"There is no setting {prefix}{name}." for name in given if name not in schema["properties"]]
+        return [
+            f"There is no setting {prefix}{first_line(name)}." for name in given if name not in schema["properties"]
+        ]
     wishes = {
         "pattern": PATTERNS.get(str(wanted), "of another form"),
         "type": f"of type {wanted if isinstance(wanted, str) else wanted[0]}" if rule == "type" else "",

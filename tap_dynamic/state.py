@@ -71,20 +71,10 @@ class StreamState:
         """Remember that some rows of an export may be in the table."""
         self.values["begun_export_ids"] = list(dict.fromkeys([*self.interrupted_ids, export.id]))
 
-    def commit_changes(self, export: Export, fingerprint: str, version: int | None) -> None:
-        """Remember the export whose rows the table holds.
-
-        Args:
-            export: The export.
-            fingerprint: What the rows look like.
-            version: The version of the table.
-        """
+    def commit_changes(self, export: Export, fingerprint: str) -> None:
+        """Remember the export whose rows the table holds, and what they look like."""
         self.values.pop("begun_export_ids", None)
         self.values.update(base_export_id=export.id, fingerprint=fingerprint)
-        if version is None:
-            self.values.pop("table_version", None)
-        else:
-            self.values["table_version"] = version
 
     def abandon_changes(self, export: Export) -> None:
         """Forget that the load of an export began: none of its rows were emitted."""
@@ -102,9 +92,15 @@ class StreamState:
         """The version of the last full load."""
         return self.values.get("table_version")
 
+    @table_version.setter
+    def table_version(self, version: int | None) -> None:
+        self.values.pop("table_version", None)
+        if version is not None:
+            self.values["table_version"] = version
+
     def forget_base(self) -> bool:
         """Forget what changes are compared with; return whether anything was remembered."""
-        names = ("base_export_id", "begun_export_ids", "fingerprint", "table_version")
+        names = ("base_export_id", "begun_export_ids", "fingerprint")
         forgotten = [self.values.pop(name, None) for name in names]
         return any(forgotten)
 

@@ -135,7 +135,17 @@ class ExportsStream(DynamicStream, RESTStream[None]):
         self, batch_config: BatchConfig, context: Context | None = None
     ) -> Iterable[tuple[BaseBatchFileEncoding, list[str]]]:
         # The SDK's own way writes raw records: no selection, no maps.
-        self.write_mapped_batches(batch_config, self._sync_records(context, write_messages=False))
+        errors: list[TapError] = []
+
+        def records() -> Iterator[Record]:
+            try:
+                yield from self._sync_records(context, write_messages=False)
+            except TapError as error:  # of row streams: the metadata is written all the same
+                errors.append(error)
+
+        self.write_mapped_batches(batch_config, records())
+        if errors:
+            raise errors[0]
         return ()
 
 

@@ -15,7 +15,7 @@ from tap_dynamic.csvfile import HEAD_SIZE, read_sample, unpack_head
 from tap_dynamic.download import FileHost
 from tap_dynamic.errors import FileUnusable, TapError, redact_logs_of
 from tap_dynamic.exports import MODELS, oldest_first
-from tap_dynamic.inputs import check_catalog, check_state, deselect_download_url, reporting_unexpected
+from tap_dynamic.inputs import check_catalog, check_state, complete_exports, reporting_unexpected
 from tap_dynamic.layout import Layout, infer_layout
 from tap_dynamic.messages import MessageWriter
 from tap_dynamic.schemas import SCHEMAS
@@ -96,8 +96,13 @@ class TapDynamic(Tap):
     def input_catalog(self) -> Catalog | None:
         # A pre-signed URL is a credential, whatever shape the catalog has.
         if self._input_catalog is not None:
-            deselect_download_url(self._input_catalog)
+            complete_exports(self._input_catalog)
         return self._input_catalog
+
+    @override
+    def setup_mapper(self) -> None:
+        # The SDK would register the catalog's columns, and end the run where a map fits the file's only.
+        super(Tap, self).setup_mapper()
 
     @override
     def discover_streams(self) -> Sequence[Stream]:

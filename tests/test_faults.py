@@ -189,14 +189,14 @@ API = [
     Case("export: reset", inject(Fault("get", then="reset"))),
 ]
 BAD_FILES = [
-    Case("a row too short", NO_FAULT, "row 2: 1 fields, where the header has 2", to_csv([*HEAD, ["secret"]])),
+    Case("a row too short", NO_FAULT, "row 2: 1 field, where the header has 2", to_csv([*HEAD, ["secret"]])),
     Case("a row too long", NO_FAULT, "row 2: 3 fields, where the header has 2", to_csv([*HEAD, ["secret"] * 3])),
     Case("an unclosed quote", NO_FAULT, "row 2: an unclosed quote", to_csv(HEAD) + b'2,"secret\r\n3,x\r\n'),
     Case("text after a quote", NO_FAULT, "row 2: malformed quotes", to_csv(HEAD) + b'2,"sec"ret\r\n'),
     Case("bytes that are not UTF-8", NO_FAULT, "row 2: bytes that are not UTF-8", to_csv(HEAD) + b"2,secret\xff\r\n"),
     Case("truncated UTF-8", NO_FAULT, "row 2: bytes that are not UTF-8", to_csv(HEAD) + b"2,secret\xc3"),
     Case("a header that is not UTF-8", NO_FAULT, "the header: bytes that are not UTF-8", b"id,\xff\r\n"),
-    Case("UTF-16", NO_FAULT, "the file is UTF-16, not CSV", "id,email\r\n1,secret\r\n".encode("utf-16")),
+    Case("UTF-16", NO_FAULT, "the file is UTF-16 or UTF-32, not CSV", "id,email\r\n1,secret\r\n".encode("utf-16")),
     Case(
         "invalid UTF-8 after 3000 rows",
         NO_FAULT,

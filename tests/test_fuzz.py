@@ -51,7 +51,12 @@ def read_with_csv(data: bytes) -> list[list[str | None]] | None:
         ]
     except (csv.Error, UnicodeDecodeError):
         return None
-    if not rows or any(len(row) != len(rows[0]) for row in rows) or reject_reason(data) or header_problem(rows[0]):
+    if (
+        not rows
+        or any(len(row) != len(rows[0]) for row in rows)
+        or reject_reason(data)
+        or header_problem(rows[0], has_rows=len(rows) > 1)
+    ):
         return None
     return [[cell or None for cell in row] for row in rows[1:]]
 

@@ -467,7 +467,7 @@ def test_the_project_file_matches_about() -> None:
     settings = {setting["name"]: setting for setting in extractor["settings"]}
     properties = about["settings"]["properties"]
     assert list(settings) == list(properties)
-    for name, schema in list(properties.items())[:12]:
+    for name, schema in list(properties.items())[:13]:
         setting = settings[name]
         assert setting["description"] == schema["description"]
         assert setting["label"] == schema["title"]
@@ -480,3 +480,41 @@ def test_the_project_file_matches_about() -> None:
             "number": {"integer"},
         }
         assert setting["kind"] in kinds[schema["type"][0]]
+
+
+NIGHTS = [
+    [["1", "a"], ["2", "b"], ["3", "c"]],
+    [["1", "a"], ["3", "changed"], ["4", "d"]],
+    [["1", "a"], ["2", "back"], ["4", "d"]],
+]
+"""A user is changed, one is deleted and returns, one is added, one is deleted."""
+
+
+@pytest.mark.parametrize("hard_delete", ["true", "false"])
+def test_changes_only_into_duckdb(project: Project, sandbox: Sandbox, hard_delete: str) -> None:
+    settings = {"TAP_DYNAMIC_CHANGES_ONLY": "true", "TARGET_DUCKDB_HARD_DELETE": hard_delete}
+    condition = "" if hard_delete == "true" else "where _sdc_deleted_at is null"
+    for rows in NIGHTS:
+        sandbox.add("users", to_csv([["id", "email"], *rows]))
+        log = project("run", "tap-dynamic", "target-duckdb", **sandbox.variables, **settings)
+        assert project.duckdb(f"select id, email from dynamic.users {condition} order by id") == rows
+    assert "users: 1 export read, 2 rows, 6 columns (1 added, 0 changed, 1 deleted, 2 unchanged)" in log
+    marked = project.duckdb("select id from dynamic.users where _sdc_deleted_at is not null")
+    assert marked == ([] if hard_delete == "true" else [["3"]])
+
+
+def test_changes_only_into_postgresql(project: Project, tap: Tap, sandbox: Sandbox, postgres: Postgres) -> None:
+    """The target keeps deleted rows marked: its `hard_delete` acts on ACTIVATE_VERSION only."""
+    for hard_delete in (True, False):
+        postgres.query("drop schema if exists dynamic cascade")
+        state: dict[str, Any] = {}
+        for rows in NIGHTS:
+            sandbox.add("users", to_csv([["id", "email"], *rows]))
+            run = tap(changes_only=True, _state=state)
+            assert run.code == 0
+            feed(project, postgres, run.out, hard_delete=hard_delete)
+            state = run.state
+            there = "select id, email from dynamic.users where _sdc_deleted_at is null order by id"
+            assert postgres.query(there) == rows
+        assert len(run.records("users")) == 2
+        assert postgres.query("select id from dynamic.users where _sdc_deleted_at is not null") == [["3"]]

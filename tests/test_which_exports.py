@@ -140,7 +140,7 @@ def test_a_failure_of_users_does_not_prevent_visits_from_loading(sandbox: Sandbo
     assert len(run.records("visits")) == 5
     assert run.bookmark("visits")["export_ids"] == [visits.id]
     assert "replication_key_value" not in run.bookmark("users")
-    assert run.errors == [f"Stream users, export {bad.id}, row 1: 1 fields, where the header has 2."]
+    assert run.errors == [f"Stream users, export {bad.id}, row 1: 1 field, where the header has 2."]
     assert len(run.records("exports")) == 2
 
 

@@ -1,0 +1,296 @@
+"""Rules of convert.py: the types of columns, and from cells to values."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from decimal import Decimal
+from itertools import product
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft7Validator
+from rfc3339_validator import validate_rfc3339  # type: ignore[import-untyped]
+
+from tap_dynamic.convert import CONVERTERS, UNREADABLE, canonical_schema, matches_type, type_of
+from tap_dynamic.exports import parse_datetime
+
+Schema = dict[str, Any]
+TYPES: dict[str, Schema] = {
+    "string": {"type": "string"},
+    "integer": {"type": "integer"},
+    "number": {"type": "number"},
+    "boolean": {"type": "boolean"},
+    "object": {"type": "object"},
+    "array": {"type": "array"},
+    "date": {"type": "string", "format": "date"},
+    "date-time": {"type": "string", "format": "date-time"},
+}
+NULL: Schema = {"type": "null"}
+
+
+def spellings(schema: Schema) -> dict[str, Schema]:
+    """The same type, alone and in a union with null, in every spelling."""
+    name = schema["type"]
+    listed = {**schema, "type": [name]}
+    nullable = {**schema, "type": [name, "null"]}
+    return {
+        "a name": schema,
+        "a list": listed,
+        "a list with null": nullable,
+        "a list with null first": {**schema, "type": ["null", name]},
+        "anyOf": {"anyOf": [schema, NULL]},
+        "anyOf, null first": {"anyOf": [NULL, schema]},
+        "anyOf, null as a list": {"anyOf": [listed, {"type": ["null"]}]},
+        "anyOf of a nullable type": {"anyOf": [nullable, NULL]},
+        "anyOf of one": {"anyOf": [schema]},
+        "oneOf": {"oneOf": [schema, NULL]},
+        "oneOf, null first": {"oneOf": [NULL, schema]},
+        "nested unions": {"oneOf": [{"anyOf": [schema, NULL]}, NULL]},
+        "with a title": {"title": "T", "description": "D", "anyOf": [schema, NULL]},
+    }
+
+
+def kinds(schema: Schema) -> set[str]:
+    """The names in `type`, whether it is a list or not."""
+    names = schema["type"]
+    return {names} if isinstance(names, str) else set(names)
+
+
+CASES = [(kind, spelling, s) for kind, schema in TYPES.items() for spelling, s in spellings(schema).items()]
+
+
+@pytest.mark.parametrize(("kind", "_spelling", "schema"), CASES, ids=[f"{k}-{s}" for k, s, _ in CASES])
+def test_a_type_in_any_spelling(kind: str, _spelling: str, schema: Schema) -> None:
+    before = json.dumps(schema)
+    assert type_of(schema) == kind
+    for nullable in (True, False):
+        canonical = canonical_schema(schema, nullable=nullable)
+        assert type_of(canonical) == kind
+        assert kinds(canonical) == {TYPES[kind]["type"]} | ({"null"} if nullable else set())
+        assert canonical.get("format") == TYPES[kind].get("format")
+        assert not {"anyOf", "oneOf"} & set(canonical)
+        for name in ("title", "description"):
+            assert canonical.get(name) == schema.get(name)
+    assert json.dumps(schema) == before  # the catalog is left as it was
+
+
+TEXT_INSTEAD: dict[str, Schema] = {
+    "no type": {},
+    "null alone": {"type": "null"},
+    "a list of null": {"type": ["null"]},
+    "an empty list": {"type": []},
+    "null instead of a type": {"type": None},
+    "a number instead of a type": {"type": 5},
+    "an object instead of a type": {"type": {"name": "integer"}},
+    "an unknown type": {"type": "decimal"},
+    "another case": {"type": "Integer"},
+    "a format as type": {"type": "date-time"},
+    "two types": {"type": ["integer", "string"]},
+    "two types and null": {"type": ["integer", "number", "null"]},
+    "another format": {"type": "string", "format": "uuid"},
+    "a time": {"type": ["string", "null"], "format": "time"},
+    "null as format": {"type": "string", "format": None},
+    "anyOf of two types": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+    "anyOf of a date-time and text": {"anyOf": [TYPES["date-time"], {"type": ["string", "null"]}]},
+    "anyOf of null": {"anyOf": [NULL]},
+    "anyOf of nothing": {"anyOf": []},
+    "anyOf of no schemas": {"anyOf": [True, 5, None]},
+    "anyOf that is no list": {"anyOf": "integer"},
+    "oneOf of three": {"oneOf": [{"type": "integer"}, {"type": "number"}, NULL]},
+    "allOf": {"allOf": [{"type": "integer"}]},
+    "a reference": {"$ref": "#/definitions/x"},
+    "an enumeration": {"enum": ["a", "b"]},
+    "an enumeration of texts": {"type": "string", "enum": ["a", "b"]},
+    "a constant": {"type": "integer", "const": 1},
+    "not": {"not": {"type": "integer"}},
+}
+
+
+@pytest.mark.parametrize("schema", TEXT_INSTEAD.values(), ids=TEXT_INSTEAD)
+def test_any_other_type_is_emitted_as_text(schema: Schema) -> None:
+    assert type_of(schema) in {None, "string"}
+    for nullable in (True, False):
+        canonical = canonical_schema({**schema, "title": "T"}, nullable=nullable)
+        assert kinds(canonical) == ({"string", "null"} if nullable else {"string"})
+        assert canonical.get("title") == "T"
+        assert type_of(canonical) == "string"
+        assert Draft7Validator(canonical).is_valid("any text")
+
+
+FITTING: dict[str, tuple[Schema, str]] = {
+    # What a user's schema restricts beyond the type that is converted to.
+    "a minimum": ({"type": ["integer", "null"], "minimum": 5}, "3"),
+    "an exclusive maximum": ({"type": ["number", "null"], "exclusiveMaximum": 1}, "3.5"),
+    "multiples": ({"type": ["integer", "null"], "multipleOf": 10}, "3"),
+    "a length": ({"type": ["string", "null"], "maxLength": 2}, "long"),
+    "a pattern": ({"type": ["string", "null"], "pattern": "^x"}, "y"),
+    "an enumeration": ({"type": ["string", "null"], "enum": ["x", None]}, "y"),
+    "a constant": ({"type": ["integer", "null"], "const": 1}, "2"),
+    "required properties": ({"type": ["object", "null"], "required": ["a"]}, "{}"),
+    "properties of another type": (
+        {"type": ["object", "null"], "properties": {"a": {"type": "string"}}},
+        '{"a": 1}',
+    ),
+    "no other properties": ({"type": ["object", "null"], "additionalProperties": False}, '{"a": 1}'),
+    "items of another type": ({"type": ["array", "null"], "items": {"type": "string"}}, "[1]"),
+    "a number of items": ({"type": ["array", "null"], "minItems": 1}, "[]"),
+    "in a union": ({"anyOf": [{"type": "integer", "minimum": 5}, NULL]}, "3"),
+    "around a union": ({"anyOf": [{"type": "integer"}, NULL], "not": {"const": 3}}, "3"),
+}
+
+
+@pytest.mark.parametrize(("schema", "cell"), FITTING.values(), ids=FITTING)
+def test_a_value_fits_the_schema_that_is_sent(schema: Schema, cell: str) -> None:
+    values = CONVERTERS[type_of(schema) or "string"]([cell, ""])
+    validator = Draft7Validator(canonical_schema(schema, nullable=True))
+    for value in json.loads(msgspec.json.Encoder(decimal_format="number").encode(list(values))):
+        assert validator.is_valid(value)
+
+
+# --- cells
+
+READ: dict[str, list[tuple[str, Any]]] = {
+    # An empty cell is null, whatever the type.
+    "string": [("", None), ("a", "a"), (" a ", " a "), ("null", "null"), ("NULL", "NULL"), ("\u00e9\n", "\u00e9\n")],
+    "boolean": [
+        ("", None),
+        *((cell, True) for cell in ("true", "True", "TRUE", "t", "1")),
+        *((cell, False) for cell in ("false", "False", "FALSE", "f", "0")),
+    ],
+    "integer": [
+        *[("", None), ("0", 0), ("-1", -1), ("+1", 1), ("007", 7), ("-0", 0)],
+        ("9223372036854775807", 2**63 - 1),
+        ("-9223372036854775808", -(2**63)),
+    ],
+    "number": [
+        *[("", None), ("1", 1), ("-1.50", Decimal("-1.50")), ("+.5", Decimal("0.5")), ("5.", 5), ("1e3", 1000)],
+        ("0.1", Decimal("0.1")),
+        ("12345678901234567890.123456789", Decimal("12345678901234567890.123456789")),
+    ],
+    "date": [("", None), ("2021-01-02", "2021-01-02"), ("2020-02-29", "2020-02-29")],
+    "object": [
+        *[("", None), ("{}", {}), ('{"a": [1, null]}', {"a": [1, None]})],
+        ('{"a": 0.10}', {"a": Decimal("0.10")}),
+        ('{"a": "x\\u0000y"}', {"a": "xy"}),  # SQL targets refuse NUL characters
+        ('{"a": "\\\\u0000"}', {"a": "\\u0000"}),  # this is none
+        ('{"a\\u0000": 1}', {"a": 1}),
+    ],
+    "array": [("", None), ("[]", []), ('["x\\u0000"]', ["x"]), ("[[1], {}]", [[1], {}])],
+    "date-time": [
+        ("", None),
+        # RFC 3339 stays as it is.
+        ("2021-01-02T03:04:05Z", "2021-01-02T03:04:05Z"),
+        ("2021-01-02T03:04:05.123456789+02:00", "2021-01-02T03:04:05.123456789+02:00"),
+        # Anything else gets seconds and an offset: UTC where it has none.
+        ("2021-01-02", "2021-01-02T00:00:00+00:00"),
+        ("2021-01-02 03:04", "2021-01-02T03:04:00+00:00"),
+        ("2021-01-02T03:04:05", "2021-01-02T03:04:05+00:00"),
+        ("2021-01-02 03:04:05.5", "2021-01-02T03:04:05.5+00:00"),
+        ("2021-01-02 03:04:05 UTC", "2021-01-02T03:04:05+00:00"),
+        ("2021-01-02t03:04:05z", "2021-01-02T03:04:05+00:00"),
+        ("2021-01-02 03:04:05+02", "2021-01-02T03:04:05+02:00"),
+        ("2021-01-02 03:04:05-0330", "2021-01-02T03:04:05-03:30"),
+    ],
+}
+UNREAD: dict[str, list[str]] = {
+    "string": [],
+    "boolean": ["yes", "no", "2", " true", "null", "on", "wahr"],
+    "integer": ["1.0", "1e3", " 1", "1 ", "1_000", "1,000", "0x1", "--1", "-", "\u0663", "9223372036854775808", "a"],
+    "number": ["NaN", "nan", "inf", "-Infinity", "1,5", "1_0", " 1", ".", "1.2.3", "1e", "\u0663", "1e9999999999"],
+    "date": ["2021-02-29", "2021-1-2", "20210102", "2021-01-02T00:00:00", " 2021-01-02", "2021-W01-1", "0000-01-01"],
+    "object": ["[]", "null", "1", '"x"', "{'a': 1}", '{"a": NaN}', '{"a": 1}x', "{", '{"a": "\\ud800"}', "{" * 9000],
+    "array": ["{}", "null", "a,b", "[1", "[1,]", "[" * 9000],
+    "date-time": [
+        *["now", "today", "12:30", "2021", "2021-01", "2021-W01", "1609556645", "Fri Jan 02 2026", "02.01.2021"],
+        *["2021-02-30", "2021-01-02T25:00:00Z", "2021-01-02T03:60:00Z", "2021-01-02T03:04:05.Z", "2021-01-02Z"],
+        *["2021-01-02T03:04:05+24:00", "2021-01-02T03:04:05+02:60", "2021-01-02_03:04:05Z", " 2021-01-02"],
+        *["0000-01-01T00:00:00Z", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "2021-01-02T03:04:05\n"],
+    ],
+}
+
+
+def test_every_type_has_its_cases() -> None:
+    assert set(READ) == set(UNREAD) == set(CONVERTERS) == set(TYPES)
+
+
+@pytest.mark.parametrize(("kind", "cell", "value"), [(k, *case) for k, cases in READ.items() for case in cases])
+def test_a_cell_that_reads_as_its_type(kind: str, cell: str, value: Any) -> None:
+    expected = [value, None, value]
+    assert list(CONVERTERS[kind]([cell, "", cell])) == expected
+    assert list(CONVERTERS[kind]([cell])) == [value]
+    assert type(CONVERTERS[kind]([cell])[0]) in {type(value), Decimal}
+    assert matches_type(kind, [cell, ""])
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell"), [(k, cell) for k, cells in UNREAD.items() for cell in cells], ids=lambda text: ascii(text)[:40]
+)
+def test_a_cell_that_does_not_read_as_its_type(kind: str, cell: str) -> None:
+    good = READ[kind][-1][0]
+    for cells in ([cell], [good, cell], ["", cell, good]):
+        assert not matches_type(kind, cells)
+        with pytest.raises(UNREADABLE):
+            CONVERTERS[kind](cells)
+
+
+@pytest.mark.parametrize("kind", CONVERTERS)
+def test_columns_without_rows_or_content(kind: str) -> None:
+    assert list(CONVERTERS[kind]([])) == []
+    assert list(CONVERTERS[kind](["", ""])) == [None, None]
+    assert matches_type(kind, [])
+
+
+@pytest.mark.parametrize("kind", CONVERTERS)
+def test_every_value_fits_its_schema_once_encoded(kind: str) -> None:
+    validator = Draft7Validator(canonical_schema(TYPES[kind], nullable=True))
+    values = CONVERTERS[kind]([cell for cell, _ in READ[kind]])
+    for value in json.loads(msgspec.json.Encoder(decimal_format="number").encode(list(values))):
+        assert validator.is_valid(value)
+
+
+# --- RFC 3339
+
+DAYS = ["2021-01-02", "1970-01-01", "2020-02-29", "0001-01-02", "9999-12-30"]
+TIMES = ["03", "03:04", "0304", "030405", "03:04:05", "03:04:05.1", "03:04:05.123456789", "23:59:59,999", "24:00", ""]
+OFFSETS = ["", "Z", "z", " Z", "UTC", " UTC", "+00:00", "-00:00", "+02", "-0330", " +05:45", "+14:00", "+23:59", "+9"]
+DATETIMES = [f"{d}{s}{t}{o}" for d, s, t, o in product(DAYS, ("T", "t", " "), TIMES, OFFSETS)]
+
+
+def instant(text: str) -> datetime:
+    """The instant of a date-time that is RFC 3339, to the microsecond."""
+    return parse_datetime(text)
+
+
+def test_whatever_is_read_as_a_date_time_is_emitted_as_rfc3339() -> None:
+    read = [text for text in DATETIMES if matches_type("date-time", [text])]
+    assert len(read) > len(DATETIMES) // 2
+    for others in ([], ["2021-01-02T03:04:05Z"], ["", "2021-01-02 03:04"]):
+        for text in read:
+            value, *_ = CONVERTERS["date-time"]([text, *others])
+            assert validate_rfc3339(value), text
+            assert value.startswith(text[:10])
+
+
+@settings(deadline=None)
+@given(
+    moment=st.datetimes(timezones=st.sampled_from([timezone.utc, None])),
+    separator=st.sampled_from("T "),
+    others=st.lists(st.sampled_from(["", "2021-01-02T03:04:05Z", "2021-01-02 03:04:05", "2021-01-02T03:04:05z"])),
+)
+def test_the_instant_of_a_date_time_is_kept(moment: datetime, separator: str, others: list[str]) -> None:
+    text = moment.isoformat(separator)
+    values = CONVERTERS["date-time"]([*others, text])
+    assert all(value is None or validate_rfc3339(value) for value in values)
+    assert instant(values[-1]) == moment.replace(tzinfo=timezone.utc)
+
+
+@settings(deadline=None)
+@given(cells=st.lists(st.text(max_size=30)), kind=st.sampled_from(sorted(CONVERTERS)))
+def test_a_column_reads_as_its_cells_do(cells: list[str], kind: str) -> None:
+    assert matches_type(kind, cells) == all(matches_type(kind, [cell]) for cell in cells)
+    if matches_type(kind, cells):
+        assert list(CONVERTERS[kind](cells)) == [CONVERTERS[kind]([cell])[0] for cell in cells]

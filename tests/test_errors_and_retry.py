@@ -1,0 +1,563 @@
+"""Rules of errors.py and retry.py: redaction, why a request failed, and the waits between attempts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import random
+import re
+import shutil
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+import requests
+import urllib3
+from singer_sdk.exceptions import RetriableAPIError
+
+from tap_dynamic.errors import (
+    MAX_DETAIL,
+    RedactingFilter,
+    TapError,
+    failure_reason,
+    first_line,
+    host_of,
+    is_final,
+    plural,
+    redact,
+    status_of,
+)
+from tap_dynamic.retry import MAX_ATTEMPTS, MAX_TOTAL_WAIT, MAX_WAIT, Backoff, retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Handler = Callable[[socket.socket], None]
+
+SECRET = "deadbeefcafe"  # noqa: S105 (nothing's token)
+TOKEN = f"dyn_{SECRET}"
+SIGNED = f"X-Amz-Credential=AKIA&X-Amz-Signature={SECRET}"
+ABSOLUTE = f"https://files.example/exports/x.csv?{SIGNED}"
+RELATIVE = f"/exports/x.csv?{SIGNED}"
+LOGGER = logging.getLogger("test_errors_and_retry")
+
+# --- redaction
+
+NASTY: dict[str, str] = {
+    # URLs.
+    "an absolute URL": f"GET {ABSOLUTE} failed",
+    "a relative URL": f"GET {RELATIVE} failed",
+    "a query alone": f"?{SIGNED}",
+    "a query without a name": f"https://h/x.csv?{SECRET}",
+    "a query without a question mark": SIGNED,
+    "a part of a query": f"expires=1&X-Amz-Signature={SECRET}&x=y",
+    "of Google": f"https://h/x.csv?GoogleAccessId=a&Expires=1&Signature={SECRET}",
+    "of Azure": f"https://h/x.csv?sv=2020&sig={SECRET}%3D&se=2030",
+    "a security token": f"X-Amz-Security-Token={SECRET}",
+    "a parameter that is no signature": f"https://h/x.csv?email={SECRET}@h",
+    "two queries": f"https://h/?next=https://k/?q={SECRET}",
+    "a fragment": f"https://h/x.csv?a=b#{SECRET}",
+    "in another case": f"HTTPS://H/X?x-amz-signature={SECRET}",
+    "two URLs": f"{ABSOLUTE} and {RELATIVE}",
+    "in parentheses": f"({ABSOLUTE})",
+    "in single quotes": f"'{ABSOLUTE}'",
+    "in double quotes": f'"{ABSOLUTE}"',
+    "in angle brackets": f"<{ABSOLUTE}>",
+    "with brackets and commas": f"https://h/?a[0]=x,{SECRET}",
+    "with a single quote": f"https://h/x.csv?filename='x.csv'&key={SECRET}",
+    "in HTML": f'<a href="{ABSOLUTE.replace("&", "&amp;")}">',
+    "on two lines": f"at x ({ABSOLUTE})\n    at y ({RELATIVE})",
+    # Percent-encoded.
+    "an encoded URL": quote(ABSOLUTE, safe=""),
+    "an encoded URL, lower case": quote(ABSOLUTE, safe="").replace("%3F", "%3f"),
+    "an encoded URL but for slashes": quote(ABSOLUTE),
+    "an encoded relative URL": quote(RELATIVE, safe=""),
+    "an encoded part of a query": quote(f"expires=1&X-Amz-Signature={SECRET}", safe=""),
+    "encoded twice": quote(quote(ABSOLUTE, safe=""), safe=""),
+    "in a parameter": f"https://h/login?next={quote(ABSOLUTE, safe='')}",
+    # Tokens.
+    "a token": f"the token {TOKEN} is wrong",
+    "a header": f"Authorization: Bearer {TOKEN}",
+    "a token with hyphens": f"dyn_a-b_c.d~{SECRET}",
+    "a token in another case": f"DYN_{SECRET}",
+    "a token between commas": f"a,{TOKEN},b",
+    "a token after a letter": f"x{TOKEN}",
+    "a token in quotes": f"'{TOKEN}'",
+    "a token as a parameter": f"token={TOKEN}",
+    "a token with a NUL": f"dy\0n_{SECRET}",
+    "a token and a line break": f"{TOKEN}\n{TOKEN}",
+    "a token after a lone surrogate": f"\ud800{TOKEN}",
+}
+NASTY |= {f"JSON of {name}": json.dumps({"error": [text]}) for name, text in NASTY.items() if text.isprintable()}
+NASTY |= {
+    "JSON of JSON": json.dumps(json.dumps({"url": ABSOLUTE, "token": TOKEN})),
+    "JSON with escaped slashes": json.dumps({"url": ABSOLUTE}).replace("/", "\\/"),
+    "JSON with escaped ampersands": json.dumps({"url": ABSOLUTE}).replace("&", "\\u0026"),
+    "a dict": str({"url": ABSOLUTE, "token": TOKEN}),
+}
+
+
+@pytest.mark.parametrize("text", NASTY.values(), ids=NASTY)
+def test_queries_and_tokens_are_removed(text: str) -> None:
+    assert SECRET in text.replace("\0", "")
+    for clean in (redact(text), first_line(text), first_line(f"{text}\n{text}")):
+        assert SECRET not in clean
+        assert redact(clean) == clean
+        clean.encode()
+        assert "\0" not in clean
+
+
+KEPT: list[tuple[object, str]] = [
+    # What is not secret stays.
+    ("Out of memory", "Out of memory"),
+    ("Why? Because.", "Why? Because."),
+    ("https://files.example/x.csv", "https://files.example/x.csv"),
+    (f"{ABSOLUTE} is gone", "https://files.example/exports/x.csv?\u2026 is gone"),
+    (f"Bearer {TOKEN} is wrong", "Bearer dyn_\u2026 is wrong"),
+    ("dynamic dyn dyn_", "dynamic dyn dyn_"),
+    ("a\0b", "ab"),
+    ("a\ud800", "a?"),
+    ("two\nlines", "two\nlines"),
+    (None, ""),
+    ("", ""),
+    (ValueError("x?y=z"), "x?\u2026"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), KEPT, ids=ascii)
+def test_what_redaction_keeps(text: object, expected: str) -> None:
+    assert redact(text) == expected
+
+
+@pytest.mark.parametrize("text", ["a", "sig", "token=", "?", "%3f", "dyn_", "&", "a=b&"])
+def test_redaction_takes_linear_time(text: str) -> None:
+    started = time.process_time()
+    redact(text * (4_000 // len(text)))
+    assert time.process_time() - started < 0.1
+
+
+FIRST_LINES: list[tuple[object, str]] = [
+    ("one\ntwo", "one"),
+    ("\n\r\n  one\ntwo", "one"),
+    ("one\r\ntwo", "one"),
+    ("a\x1b[31mb\u202ec", "a[31mbc"),  # escape sequences could rewrite a terminal
+    ("x" * 1000, "x" * MAX_DETAIL),
+    (f"{'x' * 100} {TOKEN} {'y' * 500}", f"{'x' * 100} dyn_\u2026 {'y' * 93}"),
+    (None, ""),
+    (" \n ", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), FIRST_LINES, ids=lambda text: ascii(text)[:30])
+def test_the_first_line_of_a_text(text: object, expected: str) -> None:
+    assert first_line(text) == expected
+
+
+LOGGED: list[tuple[str, tuple[Any, ...]]] = [
+    ("%s://%s:%s %s", ("https", "h", 443, RELATIVE)),
+    (f"GET {RELATIVE}", ()),
+    ("%(url)s", ({"url": ABSOLUTE},)),
+    ("Bearer %s", (TOKEN,)),
+]
+
+
+@pytest.mark.parametrize(("message", "args"), LOGGED)
+def test_log_records_of_libraries_are_redacted(message: str, args: tuple[Any, ...]) -> None:
+    record = logging.LogRecord("urllib3", logging.DEBUG, "", 0, message, args, (ValueError, ValueError(ABSOLUTE), None))
+    assert RedactingFilter().filter(record)
+    assert SECRET not in logging.Formatter("%(message)s").format(record)
+
+
+PLURALS = [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (1000, "1,000 rows"), (1_000_001, "1,000,001 rows")]
+
+
+@pytest.mark.parametrize(("count", "text"), PLURALS)
+def test_a_count_with_its_noun(count: int, text: str) -> None:
+    assert plural(count, "row") == text
+
+
+HOSTS = [
+    ("https://app.example/api/v0?x=y", "app.example"),
+    ("http://127.0.0.1:8080/x", "127.0.0.1:8080"),
+    ("https://user:password@app.example/", "app.example"),
+    ("https://[::1", "the host"),
+    ("https://h:99999/", "the host"),
+    ("x", "the host"),
+]
+
+
+@pytest.mark.parametrize(("url", "host"), HOSTS)
+def test_the_host_of_a_url(url: str, host: str) -> None:
+    assert host_of(url) == host
+
+
+def test_an_expected_failure_is_logged_as_one_line_each(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, "tap-dynamic")
+    error = TapError("one\ntwo")
+    error.show()
+    assert [record.message for record in caplog.records] == ["one", "two"]
+    assert error.exit_code == 1
+
+
+# --- failures of real requests
+
+URL_PATH = f"/exports/x.csv?{SIGNED}"
+PEERS: list[socket.socket] = []
+
+
+@contextlib.contextmanager
+def listening(handler: Handler) -> Iterator[int]:
+    """Pass each connection to a local port to a handler; yield the port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    peer, _ = server.accept()
+                except OSError:
+                    return
+                with contextlib.suppress(OSError):
+                    handler(peer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+    for peer in PEERS:
+        peer.close()
+    PEERS.clear()
+
+
+@contextlib.contextmanager
+def closed(_: Handler) -> Iterator[int]:
+    """Yield a port that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    yield port
+
+
+@contextlib.contextmanager
+def crowded(_: Handler) -> Iterator[int]:
+    """Yield a port whose backlog is full."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.socket())
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _number in range(4):
+            peer = stack.enter_context(socket.socket())
+            peer.settimeout(0)
+            peer.connect_ex(server.getsockname())
+        yield server.getsockname()[1]
+
+
+def say_nothing(peer: socket.socket) -> None:
+    PEERS.append(peer)
+
+
+def close(peer: socket.socket) -> None:
+    with peer:
+        peer.recv(1 << 16)
+
+
+def reset(peer: socket.socket) -> None:
+    with peer:
+        peer.recv(10)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def answer(response: bytes, *, then: Handler = close) -> Handler:
+    def handle(peer: socket.socket) -> None:
+        peer.recv(1 << 16)
+        peer.sendall(response)
+        if then is close:
+            peer.close()
+        else:
+            then(peer)
+
+    return handle
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+PARTIAL = OK + b"Content-Length: 10\r\n\r\nabc"
+# name: (scheme, where, what it does, the reason); the host stands for itself
+FAILURES: dict[str, tuple[str, Callable[[Handler], contextlib.AbstractContextManager[int]], Handler, str]] = {
+    "nothing listens": ("http", closed, close, "HOST refused the connection"),
+    "nothing listens, TLS": ("https", closed, close, "HOST refused the connection"),
+    "accepts no connection": ("http", crowded, close, "HOST did not accept a connection within connect_timeout"),
+    "says nothing": ("http", listening, say_nothing, "HOST sent nothing within read_timeout"),
+    "stalls in its answer": (
+        "http",
+        listening,
+        answer(PARTIAL, then=say_nothing),
+        "HOST sent nothing within read_timeout",
+    ),
+    "says nothing in the TLS handshake": ("https", listening, say_nothing, "HOST .* connect_timeout"),
+    "closes in the TLS handshake": ("https", listening, close, "the TLS handshake with HOST failed"),
+    "resets in the TLS handshake": ("https", listening, reset, "HOST reset the connection"),
+    "speaks no TLS": ("https", listening, answer(OK), "the TLS handshake with HOST failed"),
+    "closes": ("http", listening, close, "HOST (closed|reset) the connection"),
+    "resets": ("http", listening, reset, "HOST reset the connection"),
+    "closes in its answer": ("http", listening, answer(PARTIAL), "HOST closed the connection"),
+    "speaks no HTTP": ("http", listening, answer(b"hello\r\n\r\n"), "HOST closed the connection"),
+}
+
+
+def failure_of(url: str, **options: Any) -> Exception:
+    """The exception that a request raises, short of the proxies and certificates of this machine."""
+    with requests.Session() as session:
+        session.trust_env = False
+        timeout = (0.2, 5.0) if url.startswith("https:") else (0.2, 0.2)
+        # requests lets an error of urllib3 through where a label of the host is too long.
+        with pytest.raises((requests.RequestException, urllib3.exceptions.LocationParseError)) as raised:
+            _ = session.get(url, timeout=timeout, **options).content
+    assert SECRET in url
+    return raised.value
+
+
+@pytest.mark.parametrize(("scheme", "where", "handler", "reason"), FAILURES.values(), ids=FAILURES)
+def test_why_a_request_failed(
+    scheme: str,
+    where: Callable[[Handler], contextlib.AbstractContextManager[int]],
+    handler: Handler,
+    reason: str,
+) -> None:
+    with where(handler) as port:
+        url = f"{scheme}://127.0.0.1:{port}{URL_PATH}"
+        error = failure_of(url)
+    text = failure_reason(error, host_of(url))
+    assert not is_final(error)
+    assert status_of(error) is None
+    assert SECRET not in text
+    assert "?" not in text
+    assert "\n" not in text
+    pattern = reason.replace("HOST", re.escape(host_of(url)))
+    assert re.fullmatch(pattern, text), text
+
+
+def test_a_name_that_can_not_be_resolved() -> None:
+    error = failure_of(f"https://does-not-exist.invalid{URL_PATH}")
+    assert failure_reason(error, "does-not-exist.invalid") == "the name does-not-exist.invalid can't be resolved"
+    assert not is_final(error)
+
+
+def test_a_proxy_that_refuses_the_connection() -> None:
+    with closed(close) as port:
+        error = failure_of(f"http://h.invalid{URL_PATH}", proxies={"http": f"http://127.0.0.1:{port}"})
+    assert failure_reason(error, "h.invalid") == "the proxy can't be used for h.invalid"
+    assert not is_final(error)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A self-signed certificate of 127.0.0.1, and its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("makes a certificate with the openssl command")
+    folder = tmp_path_factory.mktemp("certificate")
+    files = folder / "certificate.pem", folder / "key.pem"
+    options = ["-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(files[0]), "-keyout", str(files[1])]
+    subprocess.run([openssl, "req", "-x509", *options, *names], check=True, capture_output=True)
+    return files
+
+
+CERTIFICATES = [("127.0.0.1", False), ("localhost", True)]
+
+
+@pytest.mark.parametrize(("host", "is_trusted"), CERTIFICATES, ids=["self-signed", "of another name"])
+def test_only_a_certificate_that_is_not_trusted_is_final(
+    certificate: tuple[Path, Path], host: str, *, is_trusted: bool
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+
+    def handle(peer: socket.socket) -> None:
+        with context.wrap_socket(peer, server_side=True) as tls:
+            tls.recv(1 << 16)
+            tls.sendall(OK + b"Content-Length: 0\r\n\r\n")
+
+    with listening(handle) as port:
+        url = f"https://{host}:{port}{URL_PATH}"
+        error = failure_of(url, verify=str(certificate[0]) if is_trusted else True)
+        own = requests.get(f"https://127.0.0.1:{port}/", verify=str(certificate[0]), timeout=5)
+    assert own.status_code == 200
+    assert is_final(error)
+    assert failure_reason(error, host_of(url)) == f"the TLS certificate of {host}:{port} is not trusted"
+
+
+MALFORMED = ["http://[::1", "files.example", "http://h:99999", "ftp://h", "https://", f"http://{'a' * 64}.invalid"]
+
+
+@pytest.mark.parametrize("url", MALFORMED)
+def test_a_malformed_url_is_final_and_is_not_blamed_on_the_host(url: str) -> None:
+    error = failure_of(f"{url}{URL_PATH}")
+    text = failure_reason(error, host_of(url))
+    assert is_final(error)
+    assert SECRET not in text
+    assert "closed the connection" not in text
+
+
+# --- waits between attempts
+
+
+class Clock:
+    """Records sleeps instead of sleeping, and asks for the longest jitter."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sleeps: list[float] = []
+        self.ranges: list[tuple[float, float]] = []
+        monkeypatch.setattr(time, "sleep", self.sleeps.append)
+        monkeypatch.setattr(random, "uniform", self.uniform)
+
+    def uniform(self, low: float, high: float) -> float:
+        self.ranges.append((low, high))
+        return high
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def answered(status: int, after: str | None = None) -> RetriableAPIError:
+    """The failure of a request that was answered."""
+    response = requests.Response()
+    response.status_code = status
+    if after is not None:
+        response.headers["Retry-After"] = after
+    return RetriableAPIError(f"Dynamic answered {status}", response)
+
+
+def http_date(seconds: int) -> str:
+    """A date in the future."""
+    return format_datetime(datetime.now(timezone.utc) + timedelta(seconds=seconds), usegmt=True)
+
+
+RETRY_AFTER: list[tuple[str | None, float | None]] = [
+    ("0", 0),
+    ("7", 7),
+    (" 120 ", 120),
+    ("21600", 21600),
+    ("Wed, 21 Oct 2015 07:28:00 GMT", 0),  # in the past
+    *((text, None) for text in (None, "", " ", "soon", "-5", "1.5", "nan", "1e3", "21 Oct")),
+]
+
+
+@pytest.mark.parametrize(("header", "seconds"), RETRY_AFTER, ids=lambda value: str(value)[:30])
+def test_seconds_of_retry_after(header: str | None, seconds: float | None) -> None:
+    response = answered(429, header).response
+    assert response is not None
+    assert retry_after(response) == seconds
+
+
+@pytest.mark.parametrize("header", ["86400", "9" * 400, http_date(10**6)], ids=["a day", "absurd", "a date"])
+def test_a_longer_wait_is_beyond_every_budget(header: str) -> None:
+    response = answered(429, header).response
+    assert response is not None
+    assert (retry_after(response) or 0) > MAX_TOTAL_WAIT
+
+
+def test_a_date_in_retry_after() -> None:
+    response = answered(503, http_date(100)).response
+    assert response is not None
+    assert retry_after(response) == pytest.approx(100, abs=2)
+
+
+def test_waits_double_up_to_a_limit_with_full_jitter(clock: Clock) -> None:
+    backoff = Backoff("The download", "h", LOGGER)
+    for _ in range(MAX_ATTEMPTS - 1):
+        backoff.wait(answered(500))
+    assert clock.ranges == [(0, high) for high in (1, 2, 4, 8, 16, 30, 30)]
+    assert max(clock.sleeps) == MAX_WAIT
+    with pytest.raises(TapError) as raised:
+        backoff.wait(answered(500))
+    assert raised.value.message == (
+        "The download failed after 8 attempts (last error: Dynamic answered 500). No data was lost; run again later."
+    )
+    assert len(clock.sleeps) == MAX_ATTEMPTS - 1
+
+
+WAITS: dict[str, tuple[list[str | None], list[float], str | None]] = {
+    # name: (Retry-After of each failure, waits, a part of the error)
+    "none": ([None], [1], None),
+    "seconds": (["7", "0"], [7, 0], None),
+    "invalid: jitter": (["soon", "9x"], [1, 2], None),
+    "then none: jitter of that attempt": (["7", None], [7, 2], None),
+    "just within the budget": (["600"], [600], None),
+    "beyond the budget": (["601"], [], "1 attempt (last error: Dynamic answered 429 and asks to wait 601 seconds)"),
+    "the sum is beyond the budget": (["300", "200", "101"], [300, 200], "after 3 attempts"),
+    "the sum is within the budget": (["300", "200", "100"], [300, 200, 100], None),
+    "thousands": (["7200"], [], "asks to wait 7,200 seconds"),
+}
+
+
+@pytest.mark.parametrize(("headers", "sleeps", "problem"), WAITS.values(), ids=WAITS)
+def test_retry_after_is_honoured_within_a_budget(
+    clock: Clock, headers: list[str | None], sleeps: list[float], problem: str | None
+) -> None:
+    backoff = Backoff("The request", "h", LOGGER)
+    message = None
+    try:
+        for header in headers:
+            backoff.wait(answered(429, header))
+    except TapError as error:
+        message = error.message
+    assert clock.sleeps == sleeps
+    assert sum(clock.sleeps) <= MAX_TOTAL_WAIT
+    if problem is None:
+        assert message is None
+    else:
+        assert message is not None
+        assert problem in message
+        assert message.startswith("The request failed after ")
+
+
+def test_progress_restores_the_budget(clock: Clock) -> None:
+    backoff = Backoff("The download", "h", LOGGER)
+    for _ in range(3):
+        for _ in range(MAX_ATTEMPTS - 1):
+            backoff.wait(answered(500, "80"))
+        backoff.reset()
+    assert clock.sleeps == [80] * 3 * (MAX_ATTEMPTS - 1)
+
+
+FINAL: list[Exception] = [
+    requests.exceptions.InvalidURL(ABSOLUTE),
+    requests.exceptions.MissingSchema(ABSOLUTE),
+    requests.exceptions.SSLError(
+        urllib3.exceptions.MaxRetryError(
+            urllib3.HTTPSConnectionPool("h"), RELATIVE, ssl.SSLCertVerificationError(1, "self-signed")
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("error", FINAL, ids=lambda error: type(error).__name__)
+def test_what_can_not_be_helped_is_not_tried_again(clock: Clock, error: Exception) -> None:
+    with pytest.raises(TapError, match=r"^The request failed: .*Check api_url") as raised:
+        Backoff("The request", "h", LOGGER).wait(error)
+    assert not clock.sleeps
+    assert SECRET not in raised.value.message
+
+
+def test_each_wait_is_one_warning_without_the_url(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, LOGGER.name)
+    error = requests.ConnectionError(
+        urllib3.exceptions.MaxRetryError(urllib3.HTTPSConnectionPool("h"), RELATIVE, ConnectionRefusedError(ABSOLUTE))
+    )
+    Backoff("The download", "files.example:8443", LOGGER).wait(error)
+    assert clock.sleeps == [1]
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.message == "The download: files.example:8443 refused the connection. Trying again in 1.0 s."
