@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("tap-dynamic")
 MAX_DETAIL = 200
 """Characters of a foreign text that are logged."""
-QUERIES = re.compile(r"(?:\?|%3f)\S+", re.IGNORECASE)
-PARAMETERS = re.compile(r"[\w.-]*(?:signature|credential|token|sig)=\S+", re.IGNORECASE)
+QUERIES = re.compile(r"(?:\?|%(?:25)*3f)\S+", re.IGNORECASE)
+PARAMETERS = re.compile(r"(?:signature|credential|token|sig)(?:=|%(?:25)*3d)\S+", re.IGNORECASE)
 TOKENS = re.compile(r"dyn_\S+", re.IGNORECASE)
 
 
@@ -71,10 +71,10 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (ssl.SSLCertVerificationError, "the TLS certificate of {host} is not trusted"),  # a ValueError
     (requests.exceptions.InvalidProxyURL, "the URL of the proxy is malformed"),
     (requests.exceptions.InvalidSchema, "the proxy is of a kind that needs another package"),
     (ValueError, "the URL of {host} is malformed"),
-    (ssl.SSLCertVerificationError, "the TLS certificate of {host} is not trusted"),
     (urllib3.exceptions.ProxyError, "the proxy can't be used for {host}"),
     (urllib3.exceptions.NameResolutionError, "the name {host} can't be resolved"),
     (ConnectionRefusedError, "{host} refused the connection"),
@@ -95,6 +95,8 @@ def failure_reason(error: Exception, host: str) -> str:
     if isinstance(error, RetriableAPIError):
         return str(error)
     chain = tuple(causes(error))
+    if any(isinstance(e, TimeoutError) and "handshake" in str(e) for e in chain):
+        return f"the TLS handshake with {host} did not end within connect_timeout"
     texts = (text for kind, text in REASONS if any(isinstance(e, kind) for e in chain))
     return next(texts, type(error).__name__).format(host=host)
 

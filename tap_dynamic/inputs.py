@@ -111,6 +111,22 @@ def check_catalog(file: IO[str] | None) -> IO[str] | None:
     return _checked(file, "catalog", CATALOG_SCHEMA, "Run the discovery again.")
 
 
+def check_config(path: str) -> None:
+    """Check a file of `--config`; `ENV` is none.
+
+    Raises:
+        TapError: If it can't be read.
+    """
+    if path == "ENV":
+        return
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            _checked(file, "config", {"type": "object"}, "Correct it.")
+    except (OSError, ValueError):
+        msg = "The file of --config can't be read. Check its path."
+        raise TapError(msg) from None
+
+
 def _refuse(constant: str) -> None:
     """Refuse NaN and infinite numbers, which are not JSON."""
     raise ValueError(constant)
@@ -123,7 +139,7 @@ def _checked(file: IO[str] | None, name: str, schema: dict[str, Any], advice: st
         text = file.read()
         content = json.loads(text, parse_constant=_refuse)
         json.dumps(content, ensure_ascii=False).encode()
-    except (ValueError, RecursionError, OSError):
+    except (ValueError, RecursionError):
         msg = f"The {name} is corrupt: it is not JSON. {advice}"
         raise TapError(msg) from None
     for error in JSONSchemaValidator(schema).iter_errors(content):

@@ -270,7 +270,9 @@ def fit_layout(sample: Sample, catalog: Catalog, table: Table, documented: Prope
     """
     # Catalog and file may write the columns of the table's key in another case.
     spelling = {name.casefold(): name for name in table.key or ()}
-    known = {spelling.get(name.casefold(), name): schema for name, schema in catalog.properties.items()}
+    known = {
+        spelling.get(name.casefold(), name): schema for name, schema in catalog.properties.items() if name != DELETED_AT
+    }
     deselected = {spelling.get(name.casefold(), name) for name in catalog.deselected}
     names = column_names(sample.header, [*known, *(table.key or ())])
     cells = dict(_cells(names, sample))

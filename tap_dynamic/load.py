@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import repeat
 from typing import IO, TYPE_CHECKING, Any
 
+from tap_dynamic.convert import decoded
 from tap_dynamic.csvfile import ROWS_PER_CHUNK, CsvFile
 from tap_dynamic.errors import FileUnusable, TapError, plural
 from tap_dynamic.index import RowIndex, key_digests
@@ -166,7 +167,7 @@ class ExportLoad:
         for _, values in self.chunks():
             for number, row in zip(self.numbers, zip(*values)):
                 self.row_number = number
-                yield dict(zip(names, row))
+                yield dict(zip(names, map(decoded, row)))
 
     def notes(self) -> Iterator[Note]:
         """Yield what is worth a line in the log; at the end of the load, also what was dropped."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from singer_sdk.singerlib.encoding.simple import Message
 
+LARGE_CHUNK = 1 << 22
+"""Bytes of encoded rows above which they are not copied."""
 TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -39,11 +41,11 @@ class MessageWriter(MsgSpecWriter):
     def write_message(self, message: Message) -> None:
         self.write_lines(serialize_jsonl(message.to_dict()))
 
-    def write_lines(self, lines: bytes | bytearray) -> None:
+    def write_lines(self, *parts: bytes | bytearray | memoryview) -> None:
         """Write messages to stdout.
 
         Args:
-            lines: Whole lines, UTF-8.
+            parts: Together whole lines, UTF-8.
 
         Raises:
             OutputError: If stdout is closed or full.
@@ -53,7 +55,8 @@ class MessageWriter(MsgSpecWriter):
                 if sys.stdout is None:
                     raise BrokenPipeError  # noqa: TRY301 (Python's own sign of a closed stdout)
                 buffer = sys.stdout.buffer
-                write_all(getattr(buffer, "raw", buffer), lines)
+                for part in parts:
+                    write_all(getattr(buffer, "raw", buffer), part)
             except BrokenPipeError:
                 msg = "Stdout is closed: the target has ended. Its own log says why."
                 raise OutputError(msg) from None
@@ -62,7 +65,7 @@ class MessageWriter(MsgSpecWriter):
                 raise OutputError(msg) from None
 
 
-def write_all(raw: Any, data: bytes | bytearray) -> None:
+def write_all(raw: Any, data: bytes | bytearray | memoryview) -> None:
     """Write every byte, however few an unbuffered or non-blocking stream takes at once.
 
     Args:
@@ -117,16 +120,27 @@ def encode_records(records: Sequence[dict[str, Any]]) -> bytes:
     return b"".join(bytes(serialize_jsonl(record)) for record in records)
 
 
-def record_messages(stream: str, version: int | None, lines: bytes) -> bytes:
+def record_messages(stream: str, version: int | None, lines: bytes) -> Iterator[bytes | memoryview]:
     """Make RECORD messages of encoded records.
 
     Args:
         stream: The stream's name.
         version: The version of the table, if there is one.
         lines: A JSON object a line.
+
+    Yields:
+        Parts, together whole lines: one for ordinary rows, more for large ones, which are not copied.
     """
     extracted_at = msgspec.json.encode(datetime.now(timezone.utc))
     start = b'{"type":"RECORD","stream":%b,"record":' % msgspec.json.encode(stream)
     end = (b"" if version is None else b',"version":%d' % version) + b',"time_extracted":' + extracted_at + b"}\n"
     # JSON escapes line breaks: each one here ends a record.
-    return start + lines.replace(b"\n", end + start)[: -len(start)]
+    if len(lines) <= LARGE_CHUNK:
+        yield start + lines.replace(b"\n", end + start)[: -len(start)]
+        return
+    view, at = memoryview(lines), 0
+    while (line_break := lines.find(b"\n", at)) >= 0:
+        yield start
+        yield view[at:line_break]
+        yield end
+        at = line_break + 1

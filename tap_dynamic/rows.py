@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk.plugin_base import JSONSchemaValidator
 
-from tap_dynamic.convert import CONVERTERS, ESCAPED_NUL, UNREADABLE
+from tap_dynamic.convert import CONVERTERS, ESCAPED_NUL, UNREADABLE, decoded
 from tap_dynamic.csvfile import row_error
 from tap_dynamic.exports import parse_datetime
 from tap_dynamic.layout import FALLBACK_KEY, quoted
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from tap_dynamic.layout import Column
 
+EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 KEY_ADVICE = (
     "Set the stream's table-key-properties to [" + ", ".join(FALLBACK_KEY) + "] or to columns that are unique"
     " (Meltano: the extractor's `metadata` extra), with a new table (--full-refresh)"
@@ -81,7 +84,7 @@ def verify_nested(schema: dict[str, Any], values: Sequence[Any]) -> None:
         ValueError: If one has another type.
     """
     validator = JSONSchemaValidator(schema)
-    if not all(value is None or validator.is_valid(value) for value in values):
+    if not all(value is None or validator.is_valid(decoded(value)) for value in values):
         raise ValueError
 
 
@@ -92,10 +95,16 @@ def key_texts(columns: Sequence[Column], values: Sequence[Sequence[Any]]) -> lis
 
 def _equal_texts(kind: str, values: Sequence[Any]) -> Sequence[str]:
     if kind == "number":
-        return [str(value.normalize() + 0) for value in values]
+        return [str(value.normalize(EXACT)) if value else "0" for value in values]
     if kind == "date-time":
-        return [parse_datetime(value).isoformat() for value in values]
+        return [_instant(value) for value in values]
     return values if kind == "string" else list(map(str, values))
+
+
+def _instant(text: str) -> str:
+    fraction = re.search(r"\.(\d+)", text)
+    digits = fraction[1].rstrip("0") if fraction else ""
+    return f"{parse_datetime(text).replace(microsecond=0).isoformat()}.{digits}"
 
 
 def count_escaped_nuls(cells: Sequence[str]) -> int:

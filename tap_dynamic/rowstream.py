@@ -189,8 +189,8 @@ class RowStream(DynamicStream):
             if self._is_plain:
                 encoder = RecordEncoder(load.layout.names)
                 for rows, values in load.chunks():
-                    lines = record_messages(self.name, self._stream_version, encoder.encode(values))
-                    self._tap.message_writer.write_lines(lines)  # type: ignore[attr-defined]
+                    parts = record_messages(self.name, self._stream_version, encoder.encode(values))
+                    self._tap.message_writer.write_lines(*parts)  # type: ignore[attr-defined]
                     counter.increment(rows)
             else:
                 for record in self._limited(load.records()):

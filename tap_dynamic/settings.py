@@ -8,6 +8,7 @@ import logging
 import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 from singer_sdk import typing as th
 from singer_sdk.mapper import PluginMapper
@@ -165,15 +166,18 @@ def find_errors(config: dict[str, Any], schema: Mapping[str, Any]) -> list[str]:
     if map_errors:  # and the SDK's own schema of a map can crash it
         checked = {name: value for name, value in config.items() if name != "stream_maps"}
     for error in JSONSchemaValidator(schema).iter_errors(checked):
-        is_named_above = error.instance is None or (
-            isinstance(error.instance, float) and not math.isfinite(error.instance)
-        )
-        errors += () if is_named_above else _explain(error)
-    return [*dict.fromkeys([*errors, *map_errors])] or list(_find_batch_errors(config))
+        is_named_above = isinstance(error.instance, float) and not math.isfinite(error.instance)
+        if not is_named_above and (error.instance is not None or len(error.absolute_path) > 1):
+            errors += _explain(error)
+    errors += map_errors
+    # One line a setting: the first says enough.
+    return list({line.split(" must ")[0]: line for line in reversed(errors)}.values())[::-1] or list(
+        _find_batch_errors(config)
+    )
 
 
 def _find_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
-    if config.get("start_date") is not None:
+    if isinstance(config.get("start_date"), str):
         try:
             parse_datetime(config["start_date"])
         except ValueError:
@@ -182,6 +186,10 @@ def _find_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         yield "Settings export_ids and request_exports exclude each other: unset one of them."
     if config.get("export_ids") and config.get("changes_only"):
         yield "Settings export_ids and changes_only exclude each other: unset one of them."
+    try:
+        _ = urlsplit(config["api_url"]).port if isinstance(config.get("api_url"), str) else None
+    except ValueError:
+        yield f"Setting api_url must be {PATTERNS[URL_PATTERN]}, with a valid port."
     if config.get("flattening_enabled") and "flattening_max_depth" not in config:
         yield "Setting flattening_max_depth is required when flattening_enabled is true."
 
@@ -203,7 +211,8 @@ def _find_batch_errors(config: Mapping[str, Any]) -> Iterator[str]:
     unknown = set(batch) - {"encoding", "storage", "batch_size"}
     if unknown or set(encoding) - {"format", "compression"} or set(storage) - {"root", "prefix", "params"}:
         yield "Setting batch_config has an option that the SDK does not know."
-    extras = {str(encoding.get("format")), str(storage.get("root")).partition("://")[0]} & set(PACKAGES)
+    scheme = urlsplit(str(storage.get("root"))).scheme
+    extras = {str(encoding.get("format")), scheme} & set(PACKAGES)
     for extra in sorted(extras):
         if not importlib.util.find_spec(PACKAGES[extra]):
             package = PACKAGES[extra]
@@ -213,6 +222,8 @@ def _find_batch_errors(config: Mapping[str, Any]) -> Iterator[str]:
 def _find_map_errors(config: Mapping[str, Any]) -> Iterator[str]:
     """Let the SDK parse the stream maps, as far as it can without the columns of a file."""
     maps = copy.deepcopy({name: config[name] for name in SHAPING_SETTINGS if name in config})
+    if not isinstance(maps.get("stream_maps", {}), dict) or not isinstance(maps.get("flattening_max_depth", 0), int):
+        return  # the schema names them
     logger = logging.getLogger("singer_sdk.mapper")
     level = logger.level
     logger.setLevel(logging.WARNING)  # the same lines follow when the maps are used

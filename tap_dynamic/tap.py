@@ -15,7 +15,7 @@ from tap_dynamic.csvfile import HEAD_SIZE, read_sample, unpack_head
 from tap_dynamic.download import FileHost
 from tap_dynamic.errors import FileUnusable, TapError, redact_logs_of
 from tap_dynamic.exports import MODELS, oldest_first
-from tap_dynamic.inputs import check_catalog, check_state, complete_exports, reporting_unexpected
+from tap_dynamic.inputs import check_catalog, check_config, check_state, complete_exports, reporting_unexpected
 from tap_dynamic.layout import Layout, infer_layout
 from tap_dynamic.messages import MessageWriter
 from tap_dynamic.schemas import SCHEMAS
@@ -163,6 +163,13 @@ class TapDynamic(Tap):
     def invoke(cls, *, state: IO[str] | None = None, catalog: IO[str] | None = None, **options: Any) -> None:
         with reporting_unexpected():
             super().invoke(state=check_state(state), catalog=check_catalog(catalog), **options)
+
+    @override
+    @classmethod
+    def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> Any:
+        for path in value:
+            check_config(path)
+        return super().cb_config(ctx, param, value)
 
     @override
     @classmethod
