@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rfc3339_validator import validate_rfc3339  # type: ignore[import-untyped]
 
+from tap_dynamic import messages as messages_module
 from tap_dynamic.errors import TapError
 from tap_dynamic.messages import (
     TERMINATION_SIGNALS,
@@ -256,7 +257,7 @@ MESSAGES: list[tuple[str, int | None]] = [
 def test_record_messages_of_encoded_rows(stream: str, version: int | None, values: list[Any]) -> None:
     lines = RecordEncoder(["id", "x"]).encode([range(len(values)), values])
     before = datetime.now(timezone.utc)
-    messages = lines_of(record_messages(stream, version, lines))
+    messages = lines_of(b"".join(record_messages(stream, version, lines)))
     assert [m["record"] for m in messages] == lines_of(lines)
     for message in messages:
         assert message["type"] == "RECORD"
@@ -268,11 +269,20 @@ def test_record_messages_of_encoded_rows(stream: str, version: int | None, value
         assert before <= extracted_at <= datetime.now(timezone.utc)
 
 
+def test_large_rows_make_equal_messages_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = RecordEncoder(["id", "x"]).encode([range(3), ["a", "b\n", None]])
+    whole = lines_of(b"".join(record_messages("users", 5, lines)))
+    monkeypatch.setattr(messages_module, "LARGE_CHUNK", len(lines) - 1)
+    parts = lines_of(b"".join(record_messages("users", 5, lines)))
+    assert len(list(record_messages("users", 5, lines))) > 1
+    assert [{**m, "time_extracted": None} for m in parts] == [{**m, "time_extracted": None} for m in whole]
+
+
 @PROPERTY_SETTINGS
 @given(rows=st.lists(st.tuples(st.text(), st.one_of(st.none(), st.text(), st.booleans())), min_size=1))
 def test_a_message_for_each_row_whatever_it_holds(rows: list[tuple[str, Any]]) -> None:
     lines = RecordEncoder(["a", "b"]).encode(zip(*rows, strict=True))
-    messages = lines_of(record_messages("users", None, lines))
+    messages = lines_of(b"".join(record_messages("users", None, lines)))
     assert [(m["record"]["a"], m["record"]["b"]) for m in messages] == rows
 
 
@@ -302,7 +312,7 @@ def test_messages_are_those_of_the_sdk(monkeypatch: pytest.MonkeyPatch, values: 
         )
         writer.write_message(message)
     lines = RecordEncoder(["id", "x"]).encode([["1"] * len(values), values])
-    mine = lines_of(record_messages("users", 5, lines))
+    mine = lines_of(b"".join(record_messages("users", 5, lines)))
     theirs = lines_of(out.getvalue())
     for one, other in zip(mine, theirs, strict=True):
         assert {**one, "time_extracted": None} == {**other, "time_extracted": None}

@@ -26,6 +26,7 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         assert seconds >= 0
+        assert len(self.sleeps) < 10_000, "waits for ever"
         self.sleeps.append(seconds)
         self.now += seconds
 
