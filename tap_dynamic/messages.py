@@ -134,6 +134,8 @@ def record_messages(stream: str, version: int | None, lines: bytes) -> Iterator[
     extracted_at = msgspec.json.encode(datetime.now(timezone.utc))
     start = b'{"type":"RECORD","stream":%b,"record":' % msgspec.json.encode(stream)
     end = (b"" if version is None else b',"version":%d' % version) + b',"time_extracted":' + extracted_at + b"}\n"
+    if not lines:
+        return
     # JSON escapes line breaks: each one here ends a record.
     if len(lines) <= LARGE_CHUNK:
         yield start + lines.replace(b"\n", end + start)[: -len(start)]

@@ -212,6 +212,8 @@ def _find_batch_errors(config: Mapping[str, Any]) -> Iterator[str]:
     if unknown or set(encoding) - {"format", "compression"} or set(storage) - {"root", "prefix", "params"}:
         yield "Setting batch_config has an option that the SDK does not know."
     scheme = urlsplit(str(storage.get("root"))).scheme
+    if len(scheme) > 1 and scheme not in {"file", "s3"}:  # one letter: a drive
+        yield "Setting batch_config.storage.root must be a folder or a URL that begins with file:// or s3://."
     extras = {str(encoding.get("format")), scheme} & set(PACKAGES)
     for extra in sorted(extras):
         if not importlib.util.find_spec(PACKAGES[extra]):
