@@ -74,8 +74,7 @@ class RowLoader:
                 )
                 self._begin(load, stack)
                 stack.enter_context(self.stream.loading(load))
-                if load.file.sample.rows or not load.file.sample.is_whole:
-                    self.state.remember_table(load.layout)
+                self.state.remember_table(load.layout)  # its SCHEMA makes the table
                 try:
                     self.stream.sync({"export_id": export.id})
                 finally:

@@ -78,9 +78,11 @@ class Run:
         awaited = list(dict.fromkeys(self.config.get("export_ids") or ()))
         if self.config["request_exports"] and not self.is_dry_run:
             requested = list(self._request(listed))
-            for export in oldest_first(e for e in requested if e.status == "completed"):
+            ready = oldest_first(e for e in requested if e.status == "completed")
+            for export in ready:
                 self._load(export)  # before the wait, which may be cut short
-            awaited = [e.id for e in requested if e.status != "completed"]
+            awaited = [e.id for e in requested if e not in ready]
+            listed = [*(e for e in listed if e not in ready), *ready]
         elif not awaited:
             self._load_unread(listed)
         others = [export for export in listed if export.id not in awaited]
