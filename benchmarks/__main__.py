@@ -4,46 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from benchmarks.data import users
+from benchmarks.measure import Measurement, measure, median, median_ratio
+from benchmarks.nights import compare_nights
 from sandbox.server import Sandbox
 from sandbox.setup import ROOT, install
 
 Command = tuple[str | Path, ...]
-Measurement = dict[str, float]
-"""`seconds`, `cpu` seconds and `mib` of peak memory of a process, and its exit `code`."""
-
-
-def measure(*command: str | Path, out: str | Path = os.devnull, **variables: str) -> Measurement:
-    """Run a command and measure it; exit if it fails."""
-    arguments = [sys.executable, "-S", ROOT / "benchmarks" / "launch.py", out, *command]
-    # Ignore the caller's Python settings: PYTHONDONTWRITEBYTECODE would make every process compile its imports.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    environment = {**inherited, **variables, "PYTHONPATH": str(ROOT)}
-    completed = subprocess.run(
-        list(map(str, arguments)), env=environment, cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    measurement: Measurement = json.loads(completed.stdout)
-    if measurement["code"]:
-        sys.exit(f"{command} failed:\n{completed.stderr[-2000:]}")
-    return measurement
-
-
-def median(measurements: list[Measurement], name: str) -> float:
-    """Return the median of one quantity."""
-    return statistics.median(measurement[name] for measurement in measurements)
-
-
-def median_ratio(measurements: list[Measurement], baseline: list[Measurement], name: str) -> float:
-    """Return the median ratio of one quantity to that of the baseline, run by run."""
-    return statistics.median(measured[name] / base[name] for measured, base in zip(measurements, baseline))
 
 
 def compare_taps(python: Path, rows: int, width: int, pairs: int, *, with_stock: bool) -> None:
@@ -53,7 +24,12 @@ def compare_taps(python: Path, rows: int, width: int, pairs: int, *, with_stock:
         file.write_bytes(sandbox.add("users", users(rows, width)).data)
         config.write_text(json.dumps(sandbox.config))
         options = ("--config", config)
-        candidates: dict[str, Command] = {"tap-dynamic": (python, "-m", "tap_dynamic", *options)}
+        later = Path(folder, "state.json")
+        later.write_text(json.dumps({"bookmarks": {"users": {"key_properties": ["id"]}}}))
+        candidates: dict[str, Command] = {
+            "tap-dynamic": (python, "-m", "tap_dynamic", *options, "--state", later),
+            "tap-dynamic, first load": (python, "-m", "tap_dynamic", *options),
+        }
         if with_stock:
             candidates["stock SDK tap"] = (python, "-m", "benchmarks.stock", *options)
             batch_config = {
@@ -136,6 +112,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3, help="number of runs of each candidate")
     parser.add_argument("--stock-up-to", type=int, default=600_000, help="largest number of rows for the stock tap")
     parser.add_argument("--pipeline", type=int, default=600_000, help="rows of the pipeline benchmark, 0 to skip it")
+    parser.add_argument("--nights", nargs="*", default=["600000x2"], help="rows x percent that changed")
     options = parser.parse_args()
     python = install("dev", "--quiet", "--editable", ".", "--group", "dev") / "python"
     for module in ("tap_dynamic", "benchmarks.stock"):
@@ -153,6 +130,12 @@ def main() -> None:
         compare_taps(python, rows, width, options.pairs, with_stock=rows <= options.stock_up_to)
     if options.pipeline and shutil.which("sh"):
         compare_pipelines(python, options.pipeline, options.pairs)
+    if options.nights and shutil.which("sh"):
+        print("\n| a later night, target-duckdb | rows | changed | seconds | CPU s | peak MiB | time / full load |")
+        print("|:----|-----:|-----:|-----:|-----:|-----:|-----:|")
+        for night in options.nights:
+            rows, percent = night.split("x")
+            compare_nights(python, int(rows), float(percent) / 100, options.pairs)
 
 
 main()

@@ -12,7 +12,7 @@ from tap_dynamic.errors import TapError
 from tap_dynamic.index import RowIndex, compare, digests, key_digests
 from tap_dynamic.layout import column_names, duplicate_problem
 from tap_dynamic.progress import ProgressLogger
-from tap_dynamic.rows import KEY_ADVICE, convert_rows, key_texts
+from tap_dynamic.rows import KEY_ADVICE, read_keys
 
 if TYPE_CHECKING:
     import logging
@@ -132,9 +132,9 @@ def find_changes(
                 fill(old_index, file, columns, logger, with_rows=not is_complete)
             except TapError as error:
                 return Changes(problem=f"an earlier export can't be read ({error.message})")
-            if old_index.first_duplicate():
-                return Changes(problem="the key of the earlier export is not unique")
             difference = compare(index, old_index)
+            if difference is None:
+                return Changes(problem="the key of the earlier export is not unique")
             if not is_complete:
                 changes = Changes(
                     difference.emitted,
@@ -144,7 +144,8 @@ def find_changes(
                 )
             rows = difference.gone
             for other in known[1:]:  # counted with another old file
-                rows.intersect(compare(other, old_index).gone)
+                if others := compare(other, old_index):
+                    rows.intersect(others.gone)
             gone.append((file, columns, rows))
             known.append(old_index)
         # A file without rows is more likely a mistake than the end of all users.
@@ -162,8 +163,7 @@ def fill(index: RowIndex, file: CsvFile, columns: Sequence[Column], logger: logg
     indices = [column.index for column in columns]
     is_whole = indices == list(range(len(file.header)))
     for number, rows in file.chunks():
-        values = convert_rows(file.label, keys, range(number, number + len(rows)), rows)
-        key = key_digests(key_texts(keys, values))
+        key = key_digests(read_keys(file.label, keys, number, rows))
         content = None
         if with_rows:
             cells = rows if is_whole else _cells(rows, indices)

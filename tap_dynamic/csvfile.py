@@ -10,6 +10,7 @@ import re
 import sys
 import zlib
 from dataclasses import dataclass
+from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from tap_dynamic.errors import FileUnusable, TapError, plural
@@ -29,14 +30,12 @@ HEAD_SIZE = 1 << 18
 ROWS_PER_CHUNK = 250
 """Rows that are processed at once: what fits into a processor's cache. With 1,000, a row takes a third longer."""
 CELLS_PER_CHUNK = 25_000
-CHUNK_SIZE = 1 << 22
-"""Bytes after which a chunk ends early."""
 MAX_FIELD = 16 << 20
 """Bytes of a field. A larger one is nearly always an unclosed quote."""
 MAX_ROW = 32 << 20
 """Bytes of a row."""
-LARGE_ROW = 1 << 20
-"""Bytes of a row above which its fields are counted before they are parsed."""
+LARGE_CHUNK = 1 << 20
+"""Bytes of a chunk above which its rows are read one by one, and their fields counted before they are parsed."""
 MAX_COLUMNS = 65_536
 GZIP_MAGIC = b"\x1f\x8b"
 BINARY_MAGIC = {b"PK\x03\x04": "a zip archive", b"PK\x05\x06": "a zip archive", b"%PDF": "a PDF document"}
@@ -265,8 +264,8 @@ def row_error(label: str, number: int, problem: str) -> TapError:
     return TapError(f"{label}, {f'row {number}' if number else 'the header'}: {problem}.")
 
 
-class _LargeRowError(Exception):
-    """A row is larger than `LARGE_ROW`: its fields must be counted before they are parsed."""
+class _LargeChunkError(Exception):
+    """The rows of a chunk are large: they must be read one by one."""
 
 
 class _RowTooLongError(Exception):
@@ -285,8 +284,8 @@ class _Source(io.BufferedIOBase):
         self.is_gzip = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         file.seek(0)
         self.file: Any = gzip.GzipFile(fileobj=file, mode="rb") if self.is_gzip else file
-        self.position = self.row_start = self.dropped_nuls = 0
-        self.max_row = LARGE_ROW
+        self.position = self.start = self.dropped_nuls = 0
+        self.is_careful = False
         self.is_utf8 = True
         self._decoder = codecs.getincrementaldecoder("utf-8")()
 
@@ -305,8 +304,12 @@ class _Source(io.BufferedIOBase):
                 data = strip_start(data)
             self._verify(data, is_last=False)
             self.position += len(data)
-            if self.position - self.row_start > self.max_row + HEAD_SIZE:
-                raise _LargeRowError if self.max_row == LARGE_ROW else _RowTooLongError
+            # Counted from the start of the chunk, or of the row where rows are read one by one.
+            size = self.position - self.start - HEAD_SIZE
+            if self.is_careful and size > MAX_ROW:
+                raise _RowTooLongError
+            if not self.is_careful and size > LARGE_CHUNK:
+                raise _LargeChunkError
             if data:
                 return data
         self._verify(b"", is_last=True)
@@ -343,12 +346,12 @@ class _Reader:
     def _parse(self, lines: Iterable[str]) -> Iterator[list[str]]:
         return csv.reader(lines, delimiter=self.delimiter, strict=True)
 
-    def _restart_counting(self) -> None:
-        """Start over, and count the fields of each row before they are parsed: millions of them fill the memory."""
+    def _restart_carefully(self, rows_read: int) -> None:
+        """Start over, and read rows one by one from where this pass is: millions of fields fill the memory."""
         self.source = _Source(self.file)
-        self.source.max_row = MAX_ROW
+        self.source.is_careful = True
         self.rows = self._parse(self._count_fields(self._text()))
-        for _ in range(self.rows_read):
+        for _ in range(rows_read):
             self._next_row()
 
     def _count_fields(self, lines: Iterable[str]) -> Iterator[str]:
@@ -366,7 +369,7 @@ class _Reader:
     def _next_row(self) -> list[str] | None:
         self.fields = self.quotes = 0
         while (row := next(self.rows, None)) is not None:
-            self.source.row_start = self.source.position
+            self.source.start = self.source.position
             if row:
                 return row
         return None
@@ -383,10 +386,9 @@ class _Reader:
         try:
             try:
                 self._read_into(rows, count)
-            except _LargeRowError:
-                self.rows_read += len(rows)
-                self._restart_counting()
-                self.rows_read -= len(rows)
+            except _LargeChunkError:
+                rows[:] = [row for row in rows if row]
+                self._restart_carefully(self.rows_read + len(rows))
                 self._read_into(rows, count)
         except csv.Error as error:
             problem = {
@@ -399,6 +401,8 @@ class _Reader:
             problem = f"a row over {MAX_ROW >> 20} MiB, most likely an unclosed quote"
         except DAMAGED_GZIP:
             problem = "damaged gzip data"
+        if not all(rows):
+            rows[:] = [row for row in rows if row]
         self.rows_read += len(rows)
         if not self.source.is_utf8:
             for index, row in enumerate(rows):
@@ -408,12 +412,18 @@ class _Reader:
 
     def _read_into(self, rows: Rows, count: int) -> None:
         source = self.source
-        end = source.position + CHUNK_SIZE
-        while len(rows) < count and source.position <= end:
-            row = self._next_row()
-            if row is None:
-                return
-            rows.append(row)
+        source.start = start = source.position
+        if source.is_careful:
+            while len(rows) < count and source.position - start <= LARGE_CHUNK and (row := self._next_row()):
+                rows.append(row)
+            return
+        while len(rows) < count:
+            before = len(rows)
+            rows.extend(islice(self.rows, count - before))
+            if len(rows) == before:
+                break
+            if not all(rows):
+                rows[:] = [row for row in rows if row]
 
 
 def _is_text(row: list[str]) -> bool:

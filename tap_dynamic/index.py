@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from array import array
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from tap_dynamic.tempfiles import disk_error, new_temporary_file
@@ -96,38 +98,37 @@ class RowIndex:
             raise disk_error(self.label, error) from None
         self.buffered = 0
 
-    def partitions(self) -> Iterator[Iterator[bytes]]:
-        """Yield the entries of each partition, in the order of the rows; equal keys share one."""
+    def partitions(self) -> Iterator[Iterator[tuple[bytes, bytes, bytes]]]:
+        """Yield the entries of each partition, in the order of the rows; equal keys share one.
+
+        Each entry has the digest of the key, the row number, and the digest of the row, if there is one.
+        """
         self._flush()
+        form = struct.Struct(f"{DIGEST_SIZE}s{NUMBER_SIZE}s{max(0, self.entry_size - DIGEST_SIZE - NUMBER_SIZE)}s")
         for segments in self.segments:
-            yield self._entries(segments)
+            yield self._entries(form, segments)
         self.file.seek(self.size)
 
-    def _entries(self, segments: Sequence[int]) -> Iterator[bytes]:
-        entry = self.entry_size
+    def _entries(self, form: struct.Struct, segments: Sequence[int]) -> Iterator[tuple[bytes, bytes, bytes]]:
         for start, size in zip(segments[::2], segments[1::2]):
             self.file.seek(start)
-            data = self.file.read(size)
-            for at in range(0, size, entry):
-                yield data[at : at + entry]
+            yield from form.iter_unpack(self.file.read(size))
 
     def first_duplicate(self) -> tuple[int, int] | None:
         """Return the numbers of the first two rows with equal keys, or None if each key is unique."""
+        keys = sum(len(set(map(itemgetter(0), entries))) for entries in self.partitions())
+        if keys == self.rows:
+            return None
         first: tuple[int, int] | None = None
         for entries in self.partitions():
             known: dict[bytes, int] = {}
-            for entry in entries:
-                key, number = entry[:DIGEST_SIZE], number_of(entry)
+            for key, row, _ in entries:
+                number = int.from_bytes(row, "big")
                 earlier = known.setdefault(key, number)
                 if earlier != number:
                     first = min((first or (earlier, number)), (earlier, number), key=lambda pair: pair[1])
                     break
         return first
-
-
-def number_of(entry: bytes) -> int:
-    """Return the row number of an entry."""
-    return int.from_bytes(entry[DIGEST_SIZE : DIGEST_SIZE + NUMBER_SIZE], "big")
 
 
 class RowSet:
@@ -178,22 +179,31 @@ class Difference:
     unchanged: int = field(default=0)
 
 
-def compare(new: RowIndex, old: RowIndex) -> Difference:
-    """Compare two files, a partition at a time."""
+def compare(new: RowIndex, old: RowIndex) -> Difference | None:
+    """Compare two files, a partition at a time.
+
+    Args:
+        new: A file with unique keys.
+        old: Another one.
+
+    Returns:
+        What differs; None if the keys of the old file are not unique.
+    """
     difference = Difference(RowSet(new.rows), RowSet(old.rows))
-    content = DIGEST_SIZE + NUMBER_SIZE
+    old_rows = 0
     for new_entries, old_entries in zip(new.partitions(), old.partitions()):
-        rest = {entry[:DIGEST_SIZE]: entry for entry in old_entries}
-        for entry in new_entries:
-            before = rest.pop(entry[:DIGEST_SIZE], None)
+        rest = {key: (row, content) for key, row, content in old_entries}
+        old_rows += len(rest)
+        for key, row, content in new_entries:
+            before = rest.pop(key, None)
             if before is None:
                 difference.added += 1
-            elif before[content:] == entry[content:]:
+            elif before[1] == content:
                 difference.unchanged += 1
                 continue
             else:
                 difference.changed += 1
-            difference.emitted.add(number_of(entry))
-        for entry in rest.values():
-            difference.gone.add(number_of(entry))
-    return difference
+            difference.emitted.add(int.from_bytes(row, "big"))
+        for row, _ in rest.values():
+            difference.gone.add(int.from_bytes(row, "big"))
+    return difference if old_rows == old.rows else None

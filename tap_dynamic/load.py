@@ -23,7 +23,7 @@ from tap_dynamic.layout import (
     unknown_file_problem,
 )
 from tap_dynamic.progress import ProgressLogger
-from tap_dynamic.rows import KEY_ADVICE, convert_rows, count_escaped_nuls, key_texts
+from tap_dynamic.rows import KEY_ADVICE, convert_rows, count_escaped_nuls, key_texts, read_keys
 
 if TYPE_CHECKING:
     import logging
@@ -208,11 +208,9 @@ def find_key_problem(file: CsvFile, layout: Layout) -> str | None:
         return None
     with RowIndex(file.label) as index:
         for first, rows in file.chunks():
-            cells = list(zip(*rows))
-            for column in columns:
-                if "" in cells[column.index or 0]:
-                    return f"{', '.join(key)} is empty in row {first + cells[column.index or 0].index('')}"
-            values = convert_rows(file.label, columns, range(first, first + len(rows)), rows)
-            index.add(first, key_digests(key_texts(columns, values)))
+            for number, row in enumerate(rows, first):
+                if not all(row[column.index or 0] for column in columns):
+                    return f"{', '.join(key)} is empty in row {number}"
+            index.add(first, key_digests(read_keys(file.label, columns, first, rows)))
         duplicate = index.first_duplicate()
     return duplicate_problem(key, *duplicate) if duplicate else None

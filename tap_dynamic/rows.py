@@ -42,29 +42,48 @@ def convert_rows(
     Raises:
         TapError: At a cell that does not read as its type, or an empty key.
     """
-    cells, values = list(zip(*rows)), list[Any]()
-    for column in columns:
-        if column.index is None:
-            values.append([None] * len(rows))
-            continue
-        column_cells = cells[column.index]
-        try:
-            converted = CONVERTERS[column.kind](column_cells)
-            if column.nested:
-                verify_nested(column.nested, converted)
-            values.append(converted)
-        except UNREADABLE:
-            index = next(i for i, cell in enumerate(column_cells) if not _is_readable(column, cell))
-            problem = (
-                f"the cell of column {quoted(column.name)} does not read as {column.kind}."
-                " To load the column as text, set"
-                ' its type in the catalog to ["string", "null"] (Meltano: the extractor\'s `schema` extra)'
-            )
-            raise row_error(label, numbers[index], problem) from None
-        if column.is_key and "" in column_cells:
-            problem = f"key column {quoted(column.name)} is empty. {KEY_ADVICE}"
-            raise row_error(label, numbers[column_cells.index("")], problem)
+    cells = list(zip(*rows))
+    return [
+        [None] * len(rows) if column.index is None else convert_column(label, column, numbers, cells[column.index])
+        for column in columns
+    ]
+
+
+def convert_column(label: str, column: Column, numbers: Sequence[int], cells: Sequence[str]) -> Sequence[Any]:
+    """Convert the cells of some rows; see `convert_rows`."""
+    try:
+        values = CONVERTERS[column.kind](cells)
+        if column.nested:
+            verify_nested(column.nested, values)
+    except UNREADABLE:
+        index = next(i for i, cell in enumerate(cells) if not _is_readable(column, cell))
+        problem = (
+            f"the cell of column {quoted(column.name)} does not read as {column.kind}."
+            ' To load the column as text, set its type in the catalog to ["string", "null"]'
+            " (Meltano: the extractor's `schema` extra)"
+        )
+        raise row_error(label, numbers[index], problem) from None
+    if column.is_key and "" in cells:
+        problem = f"key column {quoted(column.name)} is empty. {KEY_ADVICE}"
+        raise row_error(label, numbers[cells.index("")], problem)
     return values
+
+
+def read_keys(label: str, keys: Sequence[Column], first: int, rows: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """Read the key of each row, as texts that are equal where the keys are.
+
+    Args:
+        label: The file, for messages.
+        keys: The key columns, all in the file.
+        first: The number of the first row.
+        rows: The cells.
+
+    Returns:
+        A sequence of texts for each key column.
+    """
+    numbers = range(first, first + len(rows))
+    columns = [[row[column.index or 0] for row in rows] for column in keys]
+    return key_texts(keys, [convert_column(label, key, numbers, cells) for key, cells in zip(keys, columns)])
 
 
 def _is_readable(column: Column, cell: str) -> bool:
