@@ -95,6 +95,44 @@ def redirect(target: str, times: int = 1) -> Faults:
 
 
 RETRY_NOW = {"Retry-After": "0"}
+
+
+def lose_etag(_: Sandbox, export: SandboxExport) -> list[Fault]:
+    """The store forgets the ETag, with a new object of the same length."""
+
+    def swap() -> None:
+        export.data, export.headers["ETag"] = USERS.replace(b"example.com", b"example.org"), ""
+
+    return [Fault("file", after=HALF), Fault("file", callback=swap, if_range=False)]
+
+
+def change_size(_: Sandbox, export: SandboxExport) -> list[Fault]:
+    """The store says that the object is the same, but it has another size."""
+
+    def swap() -> None:
+        export.data = csv_file("users", 400, seed=1)
+
+    export.headers["ETag"] = '"same"'
+    return [Fault("file", after=HALF), Fault("file", callback=swap)]
+
+
+def truncated_size(_: Sandbox, export: SandboxExport) -> list[Fault]:
+    """The connection ends in the size line of a chunk: what is there reads as the last chunk."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    body = head + b"%08x\r\n" % HALF + export.data[:HALF] + b"\r\n0000"
+    return [Fault("file", garbage=body), Fault("file", status=403), Fault("file", framing="chunked", ranges=False)]
+
+
+def unprobed(_: Sandbox, __: SandboxExport) -> list[Fault]:
+    """A chunked body shows its end, whatever the request for its size is answered."""
+    return [Fault("file", framing="chunked"), Fault("file", status=501)]
+
+
+def two_codings(_: Sandbox, export: SandboxExport) -> list[Fault]:
+    body = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity, chunked\r\n\r\n%x\r\n" % HALF + export.data[:HALF]
+    return [Fault("file", times=99, garbage=body)]
+
+
 HTML_PAGE = b"<html><body>Bad gateway for you@example.com</body></html>"
 NO_FAULT = inject()
 
@@ -154,6 +192,20 @@ DOWNLOADS = [
         headers={"Content-Encoding": "br"},
     ),
 ]
+# Added by name, so that the tables above stay short.
+DOWNLOADS += [
+    Case("cut, and the 206 has no ETag", lose_etag),
+    Case("cut, and the object has another size", change_size),
+    Case("chunked, cut within the size of a chunk", truncated_size),
+    Case("chunked, and the size can't be probed", unprobed),
+    Case("a Transfer-Encoding of two codings", two_codings, "a Transfer-Encoding that the tap does not read"),
+    Case("Content-Encoding: utf-8", NO_FAULT, headers={"Content-Encoding": "utf-8"}),
+    Case("Content-Encoding: aws-chunked", NO_FAULT, headers={"Content-Encoding": "aws-chunked"}),
+    Case("an informational response comes first", respond("file", 103)),
+    Case("a Content-Length of 5,000 digits", respond("file", 200, headers={"Content-Length": "9" * 5000})),
+    Case("a redirect to nonsense", redirect("http://[::1/"), "a redirect of the file host, is malformed"),
+    Case("redirected five times", redirect("{fresh}&again=1", 5)),
+]
 API = [
     Case("list: 429 with seconds", respond("list", 429, 2, headers=RETRY_NOW, body=HTML_PAGE)),
     Case("list: 429 with a date", respond("list", 429, headers={"Retry-After": formatdate(0)})),
@@ -189,6 +241,17 @@ API = [
     Case("export: reset", inject(Fault("get", then="reset"))),
 ]
 BAD_FILES = [
+    Case("JSON over several lines", NO_FAULT, "HTML, XML or JSON", b'\n {\n  "error": "secret"\n}'),
+    Case("a JSON array of users", NO_FAULT, "HTML, XML or JSON", b'[{"id": "secret"}]'),
+    Case("a JSON scalar", NO_FAULT, "the file is plain text, not CSV", b'"secret"'),
+    Case("HTML after a byte-order mark", NO_FAULT, "HTML, XML or JSON", b"\xef\xbb\xbf " + HTML_PAGE),
+    Case("plain text", NO_FAULT, "no known column: it is text, not CSV", b"Sorry, something secret went wrong.\n"),
+    Case("a zip archive", NO_FAULT, "a zip archive, not CSV", b"PK\x03\x04secret"),
+    Case("a PDF document", NO_FAULT, "a PDF document, not CSV", b"%PDF-1.7\nsecret"),
+    Case("UTF-16 without a mark", NO_FAULT, "UTF-16 or UTF-32", "id,email\r\n1,secret\r\n".encode("utf-16-le")),
+    Case("no header", NO_FAULT, "the first row is not a header, but data", b"secret@example.com,secret\n"),
+    Case("a delimiter that is not read", NO_FAULT, "not read as a delimiter", b"id|email\n1|secret\n"),
+    Case("a row of a million fields", NO_FAULT, "row 2: more than 2 fields", to_csv(HEAD) + b"a," * (1 << 21)),
     Case("a row too short", NO_FAULT, "row 2: 1 field, where the header has 2", to_csv([*HEAD, ["secret"]])),
     Case("a row too long", NO_FAULT, "row 2: 3 fields, where the header has 2", to_csv([*HEAD, ["secret"] * 3])),
     Case("an unclosed quote", NO_FAULT, "row 2: an unclosed quote", to_csv(HEAD) + b'2,"secret\r\n3,x\r\n'),
@@ -296,3 +359,34 @@ def test_insufficient_disk_space_fails_before_the_download(sandbox: Sandbox, tap
     assert run.code == 1
     assert len(run.errors) == 1
     assert f"export {export.id}: the file has 1,000,000,000,000,000 bytes, but only" in run.errors[0]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_header_without_a_comma_names_the_delimiter(sandbox: Sandbox, tap: Tap, delimiter: str, quote: str) -> None:
+    rows = [["id", "email"], ["1", "a,b"], ["2", "c"]]
+    lines = (delimiter.join(f"{quote}{cell}{quote}" for cell in row) for row in rows)
+    export = sandbox.add("users", "\n".join(lines).encode())
+    run = tap()
+    assert [[r["id"], r["email"]] for r in run.records("users")] == rows[1:]
+    name = "semicolon" if delimiter == ";" else "tab"
+    assert f"Export {export.id}: the delimiter is a {name}, because the header has no comma." in run.log
+
+
+def test_a_malformed_entry_of_the_list_is_a_warning(sandbox: Sandbox, tap: Tap) -> None:
+    export = sandbox.add("users", USERS)
+    whole = {"id": "1", "format": "csv", "model": "users", "status": "completed", "createdAt": "2026-01-01T00:00:00Z"}
+    sandbox.extra_entries = [{}, 7, whole | {"completedAt": "noon"}, whole | {"createdAt": "now"}]
+    run = tap()
+    assert run.code == 0
+    assert run.bookmark("users")["export_ids"] == [export.id]
+    assert len([w for w in run.warnings if w.startswith("Entry ")]) == 2 * 4  # discovery and sync
+    assert "Entry 4 of the list of exports is ignored: its completedAt is malformed." in run.warnings
+
+
+def test_an_export_of_another_format_is_not_read(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+    export = sandbox.add("users", USERS, format="xlsx")
+    run = tap(_catalog=documented)
+    assert run.errors == [f"Stream users, export {export.id}: its format is 'xlsx', not csv. Make a CSV export."]
+    assert not run.of("SCHEMA", "users")
+    assert not sandbox.count("file")

@@ -1,0 +1,178 @@
+"""`changes_only`: after any sequence of nights the table equals the newest snapshot, and only what changed was sent."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+
+from sandbox.data import to_csv
+from sandbox.server import Sandbox
+from tap_dynamic.errors import TapError
+from tap_dynamic.tap import TapDynamic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sandbox.server import SandboxExport
+    from tests.conftest import Message
+
+SEQUENCES = 200
+NIGHTS = 3
+Rows = dict[str, list[str]]
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Sandbox]:
+    with Sandbox() as running:
+        yield running
+
+
+@dataclass
+class Night:
+    """What a run wrote, as far as it was received."""
+
+    messages: list[Message]
+    is_whole: bool = True
+
+    @property
+    def records(self) -> list[Message]:
+        return [m["record"] for m in self.messages if m["type"] == "RECORD" and m["stream"] == "users"]
+
+    @property
+    def state(self) -> Message | None:
+        states = [m["value"] for m in self.messages if m["type"] == "STATE"]
+        return dict(states[-1]) if states else None
+
+
+def run_in_process(sandbox: Sandbox, state: Message, cut: random.Random | None = None, **settings: Any) -> Night:
+    """Run the tap in this process, for speed; a run that is cut was killed at that message."""
+    out = io.TextIOWrapper(io.BytesIO(), write_through=True)
+    with redirect_stdout(out), redirect_stderr(io.StringIO()):
+        tap = TapDynamic(
+            config={**sandbox.config, "changes_only": True, **settings}, state=json.loads(json.dumps(state))
+        )
+        try:
+            tap.sync_all()
+        except TapError as error:
+            pytest.fail(error.message)
+    messages = [json.loads(line) for line in out.buffer.getvalue().splitlines()]  # type: ignore[attr-defined]
+    if cut is None:
+        return Night(messages)
+    return Night(messages[: cut.randrange(len(messages))], is_whole=False)
+
+
+@dataclass
+class Target:
+    """A target that upserts, and marks the rows that have `_sdc_deleted_at`."""
+
+    rows: dict[str, Message] = field(default_factory=dict)
+    state: Message = field(default_factory=dict)
+
+    def receive(self, night: Night) -> None:
+        schema: Message = {}
+        for message in night.messages:
+            if message["type"] == "SCHEMA" and message["stream"] == "users":
+                schema = message["schema"]
+                assert message["key_properties"] == ["id"]
+            elif message["type"] == "RECORD" and message["stream"] == "users":
+                jsonschema.validate(message["record"], schema)
+                self.rows[message["record"]["id"]] = message["record"]
+            elif message["type"] == "ACTIVATE_VERSION":
+                pytest.fail("a version is activated")
+        self.state = night.state or self.state
+
+    def table(self) -> dict[str, tuple[tuple[str, Any], ...]]:
+        """The rows that are not marked: their own columns that have a value."""
+        return {
+            key: tuple((n, v) for n, v in sorted(row.items()) if not n.startswith("_sdc_") and v is not None)
+            for key, row in self.rows.items()
+            if row["_sdc_deleted_at"] is None
+        }
+
+
+@dataclass
+class World:
+    """Users who come, change, leave and return; columns that come and go."""
+
+    rng: random.Random
+    columns: list[str] = field(default_factory=lambda: ["id", "email", "team"])
+    users: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def live(self) -> None:
+        for _ in range(self.rng.randrange(1, 6)):
+            key = str(self.rng.randrange(12))
+            action = self.rng.choice(["add", "add", "change", "remove"])
+            if action == "add" or key not in self.users:
+                self.users[key] = {
+                    name: self.rng.choice(["", "a", "b,c", "d\ne"]) for name in ("email", "team", "tier")
+                }
+            elif action == "change":
+                self.users[key][self.rng.choice(["email", "team", "tier"])] = self.rng.choice(["", "a", "z"])
+            else:
+                del self.users[key]
+        if self.rng.random() < 0.15:
+            self.columns = ["id", "email", "team"] + (["tier"] if "tier" not in self.columns else [])
+
+    def snapshot(self) -> bytes:
+        """A file in any order of rows and columns, and with either quoting."""
+        columns, keys = self.columns[:], [*self.users]
+        self.rng.shuffle(columns)
+        self.rng.shuffle(keys)
+        table = [columns, *([key if n == "id" else self.users[key][n] for n in columns] for key in keys)]
+        if self.rng.random() < 0.5:
+            return to_csv(table)
+        quoted = (",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in table)
+        return "\n".join(quoted).encode()
+
+    def table(self) -> dict[str, tuple[tuple[str, Any], ...]]:
+        return {
+            key: tuple(sorted([("id", key), *((n, user[n]) for n in self.columns if n != "id" and user[n])]))
+            for key, user in self.users.items()
+        }
+
+
+@pytest.mark.parametrize("seed", range(SEQUENCES))
+def test_the_table_equals_the_newest_snapshot(shared: Sandbox, seed: int) -> None:
+    rng = random.Random(seed)  # noqa: S311 (test data)
+    shared.exports.clear()
+    world, target = World(rng), Target()
+    before: dict[str, Any] = {}
+    base: SandboxExport | None = None
+    lost = set[str]()
+    columns: list[str] | None = None
+    for _ in range(NIGHTS):
+        world.live()
+        export = shared.add("users", world.snapshot())
+        has_gone = base is not None and rng.random() < 0.1
+        if has_gone and base:
+            shared.exports.pop(base.id, None)
+        while rng.random() < 0.25:  # killed, and perhaps a newer export before the next run
+            target.receive(run_in_process(shared, target.state, rng))
+            columns = None
+            if rng.random() < 0.5:
+                world.live()
+                export = shared.add("users", world.snapshot())
+        night = run_in_process(shared, target.state)
+        target.receive(night)
+        wanted = world.table()
+        if not world.users:  # an empty file deletes nobody
+            assert not night.records
+            continue
+        # Who left while nothing could be compared is not known.
+        lost = (lost | (set(target.table()) - set(wanted) if has_gone else set())) - set(wanted)
+        assert {k: v for k, v in target.table().items() if k not in lost} == wanted
+        if columns == world.columns and not has_gone:
+            assert {r["id"] for r in night.records} == {
+                key for key in {*before, *wanted} if before.get(key) != wanted.get(key)
+            } - lost
+        gone = [r for r in night.records if r["_sdc_deleted_at"]]
+        assert all(r["_sdc_deleted_at"] == r["_sdc_exported_at"] == export.completed_at for r in gone)
+        assert all(r["_sdc_row_number"] is None and r["_sdc_export_id"] == export.id for r in gone)
+        before, base, columns = wanted, export, world.columns
