@@ -90,17 +90,23 @@ def full_load_reason(  # noqa: PLR0913 (a rule of six facts)
     return next((reason for applies, reason in reasons if applies), None)
 
 
-def fingerprint(layout: Layout, config: Mapping[str, Any]) -> str:
-    """Digest what the rows of the table look like: columns, types, key, and the settings that reshape them."""
-    columns = sorted((column.name, column.kind, column.is_key) for column in layout.columns)
-    shape = [columns, layout.key, layout.sdc_columns, {name: config.get(name) for name in SHAPING_SETTINGS}]
+def fingerprint(layout: Layout, config: Mapping[str, Any], deselected_parts: Sequence[tuple[str, ...]]) -> str:
+    """Digest what the rows of the table look like.
+
+    Args:
+        layout: Columns, types and key.
+        config: The settings, of which some reshape rows.
+        deselected_parts: Paths of the parts of objects that are not selected.
+    """
+    settings = {name: config.get(name) for name in SHAPING_SETTINGS}
+    shape = [layout.schema, layout.key, sorted(deselected_parts), settings]
     return blake2b(json.dumps(shape, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
 
 
-def columns_in(file: CsvFile, columns: Sequence[Column]) -> tuple[Column, ...]:
+def columns_in(file: CsvFile, layout: Layout) -> tuple[Column, ...]:
     """Find the columns of a layout in another file."""
-    names = column_names(file.header, [column.name for column in columns])
-    return tuple(replace(c, index=names.index(c.name) if c.name in names else None) for c in columns)
+    names = column_names(file.header, layout.known)
+    return tuple(replace(c, index=names.index(c.name) if c.name in names else None) for c in layout.columns)
 
 
 def find_changes(
@@ -124,17 +130,19 @@ def find_changes(
         if duplicate := index.first_duplicate():
             msg = f"{new.label}: {duplicate_problem(layout.key, *duplicate)}: it can't be the key. {KEY_ADVICE}."
             raise TapError(msg)
-        changes, known, gone = Changes(), [index], []
+        changes, problem, known, gone = Changes(), None, [index], []
         for file in old:
-            columns = columns_in(file, layout.columns)
+            columns = columns_in(file, layout)
             old_index = stack.enter_context(RowIndex(file.label))
             try:
                 fill(old_index, file, columns, logger, with_rows=not is_complete)
             except TapError as error:
-                return Changes(problem=f"an earlier export can't be read ({error.message})")
+                problem = f"an earlier export can't be read ({error.message})"
+                continue
             difference = compare(index, old_index)
             if difference is None:
-                return Changes(problem="the key of the earlier export is not unique")
+                problem = "the key of the earlier export is not unique"
+                continue
             if not is_complete:
                 changes = Changes(
                     difference.emitted,
@@ -149,7 +157,8 @@ def find_changes(
             gone.append((file, columns, rows))
             known.append(old_index)
         # A file without rows is more likely a mistake than the end of all users.
-        return replace(changes, gone=tuple(gone) if index.rows else ())
+        changes = replace(changes, gone=tuple(gone) if index.rows else ())
+        return Changes(gone=changes.gone, problem=problem) if problem else changes
 
 
 def fill(index: RowIndex, file: CsvFile, columns: Sequence[Column], logger: logging.Logger, *, with_rows: bool) -> None:

@@ -31,6 +31,7 @@ MOMENT_PATTERN = re.compile(
 ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 LARGE_JSON = 1 << 19
 """Characters above which JSON is verified and passed on as it is: objects take 24 times the memory of their text."""
+JSON_TYPE_NAMES = {"string", "integer", "number", "boolean", "object", "array", "null"}
 UNREADABLE = (ValueError, LookupError, RecursionError, ArithmeticError)
 """What a converter raises for a cell that does not read as the type; msgspec's errors are ValueErrors."""
 
@@ -67,7 +68,8 @@ def to_number(cell: str) -> Decimal:
 def to_date(cell: str) -> str:
     """Read an ISO 8601 date."""
     if not DATE_PATTERN.fullmatch(cell):
-        raise ValueError
+        msg = "not a date"
+        raise ValueError(msg)
     return date.fromisoformat(cell).isoformat()
 
 
@@ -75,7 +77,8 @@ def to_datetime(cell: str) -> str:
     """Read a date-time of ISO 8601, UTC where it names no offset; write it as RFC 3339."""
     found = MOMENT_PATTERN.fullmatch(cell)
     if not found:
-        raise ValueError
+        msg = "not a date-time"
+        raise ValueError(msg)
     day, hour, minute, second, fraction, offset = found.groups(default="")
     if offset in {"", "Z", "z", "UTC"}:
         offset = "+00:00"
@@ -115,7 +118,8 @@ def json_of(kind: type[Any]) -> Converter:
             return decode(clean)
         if clean.lstrip()[:1] != first:
             raise ValueError
-        return msgspec.Raw(verify(clean))
+        # Verified: a line break is only white space here, and would end the line of a record.
+        return msgspec.Raw(bytes(verify(clean)).replace(b"\n", b" ").replace(b"\r", b" "))
 
     return each(convert)
 
@@ -177,7 +181,11 @@ def nested_schema(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _part(schema: dict[str, Any]) -> dict[str, Any]:
-    kept: dict[str, Any] = {key: schema[key] for key in ("type", "title", "description") if key in schema}
+    kept: dict[str, Any] = {key: schema[key] for key in ("title", "description") if key in schema}
+    types = schema.get("type")
+    names = [types] if isinstance(types, str) else types if isinstance(types, list) else []
+    if names and JSON_TYPE_NAMES.issuperset(names):
+        kept["type"] = types
     return {**kept, **nested_schema(schema)}
 
 
@@ -249,6 +257,10 @@ def fit_value(name: str, value: Any, schema: dict[str, Any]) -> Any:
     if isinstance(value, date):
         moment = value if not isinstance(value, datetime) or value.tzinfo else value.replace(tzinfo=timezone.utc)
         value, kind = moment.isoformat(), "string"
+    if kind == "string" and schema.get("format") == "date-time":
+        return to_datetime(value)
+    if kind == "string" and schema.get("format") == "date":
+        return to_date(value)
     if kind in allowed or (kind == "integer" and "number" in allowed):
         return value
     if "string" in allowed and kind != "null":

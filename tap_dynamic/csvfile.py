@@ -339,6 +339,7 @@ class _Reader:
         self.rows = self._parse(self._text())
         self.rows_read = 0
         self.fields = self.quotes = 0
+        self.is_counting = False
 
     def _text(self) -> io.TextIOWrapper:
         return io.TextIOWrapper(cast("Any", self.source), "utf-8", errors="surrogateescape", newline="")
@@ -353,6 +354,7 @@ class _Reader:
         self.rows = self._parse(self._count_fields(self._text()))
         for _ in range(rows_read):
             self._next_row()
+        self.is_counting = True
 
     def _count_fields(self, lines: Iterable[str]) -> Iterator[str]:
         for line in lines:
@@ -360,7 +362,8 @@ class _Reader:
             # What is outside quotes, given the quotes of the row's lines before.
             self.fields += sum(part.count(self.delimiter) for part in parts[self.quotes & 1 :: 2])
             self.quotes += len(parts) - 1
-            if self.fields > max(self.width, 1000):
+            # Generous, because a quote within an unquoted field is taken for an opening one here.
+            if self.is_counting and self.fields > max(self.width, MAX_COLUMNS):
                 raise _TooManyFieldsError
             parts[:] = [line]
             del line  # a line of 16 MiB takes 64 with one emoji: not to be held twice

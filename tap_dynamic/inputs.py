@@ -40,7 +40,7 @@ STATE_SCHEMA: dict[str, Any] = {
                     "partitions": {"type": "array", "items": {"type": "object", "required": ["context"]}},
                     "progress_markers": {"type": "object"},
                     "base_export_id": {"type": "string"},
-                    "begun_export_ids": STRINGS,
+                    "begun_exports": {"type": "object", "additionalProperties": {"type": "string"}},
                     "fingerprint": {"type": "string"},
                     "table_version": {"type": "integer"},
                 },
@@ -173,8 +173,13 @@ def reporting_unexpected() -> Iterator[None]:
     """
     try:
         yield
-    except (click.ClickException, click.exceptions.Exit, click.Abort, ConfigValidationError):
+    except ConfigValidationError as error:
+        raise TapError("\n".join(error.errors) or str(error)) from None
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
+    except BrokenPipeError:
+        msg = "Stdout is closed: its reader has ended."
+        raise TapError(msg) from None
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}:{frame.lineno}"

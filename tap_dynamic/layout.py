@@ -91,6 +91,7 @@ class Layout:
         key: The key of the stream.
         schema: The JSON schema of the stream.
         text_columns: Documented columns that are loaded as text.
+        known: The names that columns were matched with, whatever their case.
         notes: What is worth a line in the log.
     """
 
@@ -99,6 +100,7 @@ class Layout:
     key: tuple[str, ...]
     schema: dict[str, Any]
     text_columns: frozenset[str] = frozenset()
+    known: tuple[str, ...] = field(default=(), compare=False)
     notes: tuple[Note, ...] = field(default=(), compare=False)
 
     @property
@@ -124,7 +126,7 @@ def column_names(header: Sequence[str], known: Collection[str] = ()) -> list[str
         (in any case, because SQL tables ignore it), gets a suffix.
     """
     bases = [cell.replace("\ufeff", "").strip() for cell in header]
-    spelling = {name.casefold(): name for name in known}
+    spelling, known = {name.casefold(): name for name in known}, set(known)
     reserved = {name.casefold() for name in (*SDC_COLUMNS, DELETED_AT)}
     names: dict[int, str] = {}
     taken = set(reserved)
@@ -316,6 +318,7 @@ def fit_layout(sample: Sample, catalog: Catalog, table: Table, documented: Prope
         tuple(key),
         {"type": "object", "properties": {**schemas, **{name: documented[name] for name in sdc}}},
         table.text_columns | text,
+        (*known, *names),
         tuple(
             _notes(
                 turned,

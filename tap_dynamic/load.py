@@ -23,7 +23,7 @@ from tap_dynamic.layout import (
     unknown_file_problem,
 )
 from tap_dynamic.progress import ProgressLogger
-from tap_dynamic.rows import KEY_ADVICE, convert_rows, count_escaped_nuls, key_texts, read_keys
+from tap_dynamic.rows import KEY_ADVICE, convert_readable, convert_rows, count_escaped_nuls, key_texts, read_keys
 
 if TYPE_CHECKING:
     import logging
@@ -139,7 +139,9 @@ class ExportLoad:
                     rows = [cells[number - first] for number in numbers]
                 if not rows:
                     continue
-                values = convert_rows(file.label, columns, numbers, rows)
+                values = (
+                    convert_readable(columns, rows) if is_gone else convert_rows(file.label, columns, numbers, rows)
+                )
                 if index:
                     index.add(first, key_digests(key_texts(key_columns, [values[i] for i in key])))
                 for column in nested:

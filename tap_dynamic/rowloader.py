@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tap_dynamic.client import ExportsApi
     from tap_dynamic.download import FileHost
     from tap_dynamic.exports import Bookmark, Export
+    from tap_dynamic.layout import Table
     from tap_dynamic.rowstream import RowStream
 
 
@@ -61,20 +62,20 @@ class RowLoader:
             msg = f"{label}: its format is {first_line(export.format)!r}, not csv. Make a CSV export."
             raise FileUnusable(msg)
         try:
+            table = self.state.table
             with contextlib.ExitStack() as stack:
                 load = stack.enter_context(
                     ExportLoad.open(
                         export,
                         self._fetch(export.id, label),
                         catalog=self.stream.catalog,
-                        table=self.state.table,
+                        table=table,
                         documented=self.stream.documented,
                         logger=self.logger,
                     )
                 )
-                self._begin(load, stack)
+                self._begin(load, table, stack)
                 stack.enter_context(self.stream.loading(load))
-                self.state.remember_table(load.layout)  # its SCHEMA makes the table
                 try:
                     self.stream.sync({"export_id": export.id})
                 finally:
@@ -91,37 +92,45 @@ class RowLoader:
     def _fetch(self, export_id: str, label: str) -> IO[bytes]:
         return self.host.fetch(lambda: self.api.download_url(export_id), label)
 
-    def _begin(self, load: ExportLoad, stack: contextlib.ExitStack) -> None:
+    def _begin(self, load: ExportLoad, table: Table, stack: contextlib.ExitStack) -> None:
         """Decide what is emitted, and remember in the state what a run that dies here leaves behind."""
         state = self.state
         if self.config["emit_activate_version_messages"] and not self.config.get("batch_config"):  # rows carry none
             # Seconds, because SQL targets keep 32 bits; two exports can complete within one.
             load.version = max(int(load.export.completed_at.timestamp()), (state.table_version or 0) + 1)
+        must_write = state.remember_table(load.layout)  # its SCHEMA makes the table
         if self.config["changes_only"]:
             load.layout = with_deletions(load.layout)
             if not self.stream.is_dry_run:
-                self._find_changes(load, stack)
-                state.begin_changes(load.export)
-                self.stream.write_state()
+                self._find_changes(load, table, stack)
+                state.begin_changes(load.export, self._fingerprint(load))
+                must_write = True
         elif state.forget_base():
+            must_write = True
+        if must_write:
             self.stream.write_state()
         self._log_notes(load)
 
-    def _find_changes(self, load: ExportLoad, stack: contextlib.ExitStack) -> None:
+    def _fingerprint(self, load: ExportLoad) -> str:
+        parts = [path for path, chosen in self.stream.mask.items() if len(path) > 2 and not chosen]  # noqa: PLR2004
+        return fingerprint(load.layout, self.config, parts)
+
+    def _find_changes(self, load: ExportLoad, table: Table, stack: contextlib.ExitStack) -> None:
         """Compare the file with the ones that the table may hold rows of, or say why all rows are emitted."""
-        state, needs_version = self.state, load.version is not None
-        interrupted = [i for i in state.interrupted_ids if i not in {state.base_id, load.export.id}]
+        state, needs_version, shape = self.state, load.version is not None, self._fingerprint(load)
+        interrupted = [i for i in state.begun if i not in {state.base_id, load.export.id}]
+        has_same_key = table.key == load.layout.key
         reason = full_load_reason(
             is_full_table=self.stream.replication_method == "FULL_TABLE",
             has_key=bool(load.layout.key_columns),
             has_base=state.base_id is not None,
             has_version=not needs_version or state.table_version is not None,
-            has_same_shape=state.fingerprint == fingerprint(load.layout, self.config),
+            has_same_shape={state.fingerprint, *state.begun.values()} == {shape},
             is_interrupted=bool(interrupted),
         )
         # A full load deletes what is gone by its version; one without a version has to look for it.
         old_ids = list(filter(None, (state.base_id, *interrupted)))
-        if old_ids and load.layout.key_columns and not (reason and needs_version):
+        if old_ids and load.layout.key_columns and has_same_key and not (reason and needs_version):
             old = []
             for export_id in old_ids:
                 label = f"Stream {self.stream.name}, earlier export {export_id}"
@@ -135,7 +144,7 @@ class RowLoader:
                 reason = load.changes.problem
         if reason:
             self._log(load, Note(f"all rows are emitted: {reason}"))
-        else:
+        elif needs_version:
             load.version = state.table_version
 
     def _commit(self, load: ExportLoad) -> None:
@@ -149,7 +158,7 @@ class RowLoader:
         if load.file_rows:
             state.table_version = load.version
         if self.config["changes_only"] and load.file_rows:
-            state.commit_changes(export, fingerprint(load.layout, self.config))
+            state.commit_changes(export, self._fingerprint(load))
         elif self.config["changes_only"]:
             state.abandon_changes(export)
         # A named export says nothing about older ones that `all` has still to read.

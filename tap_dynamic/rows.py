@@ -10,6 +10,7 @@ from singer_sdk.plugin_base import JSONSchemaValidator
 
 from tap_dynamic.convert import CONVERTERS, ESCAPED_NUL, UNREADABLE, decoded
 from tap_dynamic.csvfile import row_error
+from tap_dynamic.errors import TapError
 from tap_dynamic.exports import parse_datetime
 from tap_dynamic.layout import FALLBACK_KEY, quoted
 
@@ -69,6 +70,16 @@ def convert_column(label: str, column: Column, numbers: Sequence[int], cells: Se
     return values
 
 
+def convert_readable(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[Sequence[Any]]:
+    """Convert the rows of an older file: a cell that does not read as the type of today is None."""
+    values: list[Sequence[Any]] = []
+    for column in columns:
+        cells = [""] * len(rows) if column.index is None else [row[column.index] for row in rows]
+        readable = [cell if _is_readable(column, cell) else "" for cell in cells]
+        values.append(CONVERTERS[column.kind](readable))
+    return values
+
+
 def read_keys(label: str, keys: Sequence[Column], first: int, rows: Sequence[Sequence[str]]) -> list[Sequence[str]]:
     """Read the key of each row, as texts that are equal where the keys are.
 
@@ -81,6 +92,9 @@ def read_keys(label: str, keys: Sequence[Column], first: int, rows: Sequence[Seq
     Returns:
         A sequence of texts for each key column.
     """
+    if any(column.index is None for column in keys):
+        msg = f"{label}: the file lacks a key column."
+        raise TapError(msg)
     numbers = range(first, first + len(rows))
     columns = [[row[column.index or 0] for row in rows] for column in keys]
     return key_texts(keys, [convert_column(label, key, numbers, cells) for key, cells in zip(keys, columns)])

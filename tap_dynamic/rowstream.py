@@ -14,7 +14,7 @@ from singer_sdk.singerlib.catalog import SelectionMask
 from tap_dynamic.base import DynamicStream
 from tap_dynamic.csvfile import ROWS_PER_CHUNK
 from tap_dynamic.errors import TapError, first_line
-from tap_dynamic.layout import FALLBACK_KEY, Catalog
+from tap_dynamic.layout import DELETED_AT, FALLBACK_KEY, Catalog
 from tap_dynamic.messages import RecordEncoder, record_messages
 from tap_dynamic.schemas import SCHEMAS
 
@@ -111,6 +111,10 @@ class RowStream(DynamicStream):
                     stream_map.transformed_key_properties or ()
                 ):
                     msg = f"{load.label}: flattening renames key columns. Raise flattening_max_key_length."
+                    raise TapError(msg)
+                is_marked = DELETED_AT in columns or DELETED_AT not in layout.sdc_columns
+                if not is_marked and not isinstance(stream_map, RemoveRecordTransform):
+                    msg = f"{load.label}: a stream map drops {DELETED_AT}: deleted rows would look as if they were not."
                     raise TapError(msg)
             yield
         except StreamMapConfigError as error:

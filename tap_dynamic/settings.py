@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import logging
 import math
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -190,7 +191,7 @@ def _find_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         _ = urlsplit(config["api_url"]).port if isinstance(config.get("api_url"), str) else None
     except ValueError:
         yield f"Setting api_url must be {PATTERNS[URL_PATTERN]}, with a valid port."
-    if config.get("flattening_enabled") and "flattening_max_depth" not in config:
+    if config.get("flattening_enabled") is True and "flattening_max_depth" not in config:
         yield "Setting flattening_max_depth is required when flattening_enabled is true."
 
 
@@ -199,6 +200,7 @@ def _find_batch_errors(config: Mapping[str, Any]) -> Iterator[str]:
     if not batch:
         return
     encoding, storage = batch.get("encoding") or {}, batch.get("storage") or {}
+    scheme = urlsplit(str(storage.get("root"))).scheme
     if not storage.get("root"):
         yield "Setting batch_config.storage.root is required: a folder, or a URL such as s3://bucket/folder."
     if encoding.get("format") not in {"jsonl", "parquet"}:
@@ -208,10 +210,11 @@ def _find_batch_errors(config: Mapping[str, Any]) -> Iterator[str]:
     size = batch.get("batch_size", 1)
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         yield "Setting batch_config.batch_size must be a whole number of at least 1."
+    if len(scheme) < 2 and re.search(r"[\s#%?]", str(storage.get("root"))):  # noqa: PLR2004 (a drive has one letter)
+        yield "Setting batch_config.storage.root must not hold blanks, #, % or ?: targets can't open such paths."
     unknown = set(batch) - {"encoding", "storage", "batch_size"}
     if unknown or set(encoding) - {"format", "compression"} or set(storage) - {"root", "prefix", "params"}:
         yield "Setting batch_config has an option that the SDK does not know."
-    scheme = urlsplit(str(storage.get("root"))).scheme
     if len(scheme) > 1 and scheme not in {"file", "s3"}:  # one letter: a drive
         yield "Setting batch_config.storage.root must be a folder or a URL that begins with file:// or s3://."
     extras = {str(encoding.get("format")), scheme} & set(PACKAGES)

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from tap_dynamic.layout import Layout
 
 
+MAX_BEGUN = 5
+"""Interrupted loads that are remembered: each costs a download until one is complete."""
+
+
 class StreamState:
     """The writable state of a row stream, parsed.
 
@@ -49,11 +53,13 @@ class StreamState:
         if any(e.id == self.requested_id and is_obsolete(e, self.bookmark) for e in exports):
             del self.values["requested_export_id"]
 
-    def remember_table(self, layout: Layout) -> None:
-        """Remember the table that a SCHEMA message makes."""
+    def remember_table(self, layout: Layout) -> bool:
+        """Remember the table that a SCHEMA message makes; return whether that is new."""
+        before = self.table
         self.values["key_properties"] = list(layout.key)
         if layout.text_columns:
             self.values["text_columns"] = sorted(layout.text_columns)
+        return self.table != before
 
     # --- what changes are compared with
 
@@ -63,24 +69,26 @@ class StreamState:
         return self.values.get("base_export_id")
 
     @property
-    def interrupted_ids(self) -> list[str]:
-        """Exports newer than the base whose load began: some of their rows may be in the table."""
-        return list(self.values.get("begun_export_ids", ()))
+    def begun(self) -> dict[str, str]:
+        """Exports whose load began since, so that some of their rows may be in the table: ids and fingerprints."""
+        return dict(self.values.get("begun_exports", {}))
 
-    def begin_changes(self, export: Export) -> None:
-        """Remember that some rows of an export may be in the table."""
-        self.values["begun_export_ids"] = list(dict.fromkeys([*self.interrupted_ids, export.id]))
+    def begin_changes(self, export: Export, fingerprint: str) -> None:
+        """Remember that some rows of an export may be in the table, and what they look like."""
+        begun = {**self.begun, export.id: fingerprint}
+        self.values["begun_exports"] = dict(list(begun.items())[-MAX_BEGUN:])
 
     def commit_changes(self, export: Export, fingerprint: str) -> None:
         """Remember the export whose rows the table holds, and what they look like."""
-        self.values.pop("begun_export_ids", None)
+        self.values.pop("begun_exports", None)
         self.values.update(base_export_id=export.id, fingerprint=fingerprint)
 
     def abandon_changes(self, export: Export) -> None:
         """Forget that the load of an export began: none of its rows were emitted."""
-        self.values["begun_export_ids"] = [i for i in self.interrupted_ids if i != export.id]
-        if not self.interrupted_ids:
-            del self.values["begun_export_ids"]
+        begun = {name: shape for name, shape in self.begun.items() if name != export.id}
+        self.values["begun_exports"] = begun
+        if not begun:
+            del self.values["begun_exports"]
 
     @property
     def fingerprint(self) -> str | None:
@@ -100,7 +108,7 @@ class StreamState:
 
     def forget_base(self) -> bool:
         """Forget what changes are compared with; return whether anything was remembered."""
-        names = ("base_export_id", "begun_export_ids", "fingerprint")
+        names = ("base_export_id", "begun_exports", "fingerprint")
         forgotten = [self.values.pop(name, None) for name in names]
         return any(forgotten)
 

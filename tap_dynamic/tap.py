@@ -180,12 +180,8 @@ class TapDynamic(Tap):
     @override
     @classmethod
     def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
-        # The SDK handles this error everywhere but here.
-        try:
-            with reporting_unexpected():
-                super().cb_test(ctx, param, value)
-        except ConfigValidationError as error:
-            raise TapError("\n".join(error.errors)) from None
+        with reporting_unexpected():
+            super().cb_test(ctx, param, value)
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:

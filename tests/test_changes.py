@@ -62,7 +62,7 @@ def run_in_process(sandbox: Sandbox, state: Message, cut: random.Random | None =
             tap.sync_all()
         except TapError as error:
             pytest.fail(error.message)
-    messages = [json.loads(line) for line in out.buffer.getvalue().splitlines()]  # type: ignore[attr-defined]
+    messages = [json.loads(line) for line in out.buffer.getvalue().splitlines()]
     if cut is None:
         return Night(messages)
     return Night(messages[: cut.randrange(len(messages))], is_whole=False)
