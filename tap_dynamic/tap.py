@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 import sys
 from functools import cached_property
@@ -43,7 +44,7 @@ class TapDynamic(Tap):
     name = "tap-dynamic"
     dynamic_catalog = True
     message_writer_class = MessageWriter
-    config_jsonschema: ClassVar[dict[str, Any]] = CONFIG_SCHEMA
+    config_jsonschema: ClassVar[dict[str, Any]] = copy.deepcopy(CONFIG_SCHEMA)  # the SDK adds its own
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import random
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sandbox.server import SandboxExport
-    from tests.conftest import Message
+    from tests.conftest import Message, Tap
 
 SEQUENCES = 200
 NIGHTS = 3
@@ -176,3 +177,83 @@ def test_the_table_equals_the_newest_snapshot(shared: Sandbox, seed: int) -> Non
         assert all(r["_sdc_deleted_at"] == r["_sdc_exported_at"] == export.completed_at for r in gone)
         assert all(r["_sdc_row_number"] is None and r["_sdc_export_id"] == export.id for r in gone)
         before, base, columns = wanted, export, world.columns
+
+
+def run_night(sandbox: Sandbox, tap: Tap, rows: list[list[str]], state: Message, **settings: Any) -> Any:
+    sandbox.add("users", to_csv(rows))
+    run = tap(_state=state, **{"changes_only": True, **settings})
+    assert run.code == 0, run.log
+    return run
+
+
+A = [["id", "email"], ["1", "a"], ["2", "b"]]
+B = [["id", "email"], ["2", "c"], ["3", "d"]]
+
+
+def ids(run: Any) -> list[str]:
+    return sorted(record["id"] for record in run.records("users"))
+
+
+REASONS: list[tuple[dict[str, Any], list[list[str]], str]] = [
+    ({}, [["id", "email", "x"], ["2", "c", ""]], "columns, types, key or maps differ"),
+    ({"stream_maps": {"users": {"email": "email"}}}, B, "columns, types, key or maps differ"),
+    ({"emit_activate_version_messages": True}, B, "the earlier load had no version"),
+]
+
+
+@pytest.mark.parametrize(("settings", "rows", "reason"), REASONS)
+def test_what_can_not_be_compared_is_sent_whole(
+    sandbox: Sandbox, tap: Tap, settings: dict[str, Any], rows: list[list[str]], reason: str
+) -> None:
+    first = run_night(sandbox, tap, A, {})
+    assert "all rows are emitted: there is no earlier load to compare with" in first.log
+    second = run_night(sandbox, tap, rows, first.state, **settings)
+    assert f"all rows are emitted: {reason}" in second.log
+    assert {row[0] for row in rows[1:]} <= set(ids(second))
+
+
+def test_a_base_that_is_gone(sandbox: Sandbox, tap: Tap) -> None:
+    first = run_night(sandbox, tap, A, {})
+    sandbox.exports.clear()
+    second = run_night(sandbox, tap, B, first.state)
+    assert "all rows are emitted: an earlier export can't be read" in second.log
+    assert ids(second) == ["2", "3"]
+
+
+def test_versions_of_full_loads_and_of_changes(sandbox: Sandbox, tap: Tap) -> None:
+    first = run_night(sandbox, tap, A, {}, emit_activate_version_messages=True)
+    second = run_night(sandbox, tap, B, first.state, emit_activate_version_messages=True)
+    (activated,) = first.of("ACTIVATE_VERSION")
+    assert {m["version"] for m in [*first.of("RECORD", "users"), *second.of("RECORD", "users")]} == {
+        activated["version"]
+    }
+    assert not second.of("ACTIVATE_VERSION")
+    assert ids(second) == ["1", "2", "3"]
+
+
+def test_a_load_without_the_setting_forgets_the_base(sandbox: Sandbox, tap: Tap) -> None:
+    first = run_night(sandbox, tap, A, {})
+    second = run_night(sandbox, tap, B, first.state, changes_only=False)
+    assert "base_export_id" not in second.bookmark("users")
+    assert "_sdc_deleted_at" not in second.records("users")[0]
+    third = run_night(sandbox, tap, A, second.state)
+    assert "there is no earlier load to compare with" in third.log
+
+
+def test_an_old_cell_that_no_longer_reads_is_null(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+    """The deletion needs only the key and the mark."""
+    catalog = copy.deepcopy(documented)
+    first = run_night(sandbox, tap, [["id", "score"], ["1", "7"], ["2", "n/a"]], {}, _catalog=catalog)
+    for entry in catalog["streams"]:
+        if entry["stream"] == "users":
+            entry["schema"]["properties"]["score"] = {"type": ["integer", "null"]}
+    second = run_night(sandbox, tap, [["id", "score"], ["1", "7"]], first.state, _catalog=catalog)
+    gone = [record for record in second.records("users") if record["_sdc_deleted_at"]]
+    assert [(record["id"], record["score"]) for record in gone] == [("2", None)]
+
+
+def test_a_map_must_keep_the_mark_of_deleted_rows(sandbox: Sandbox, tap: Tap) -> None:
+    sandbox.add("users", to_csv(A))
+    run = tap(changes_only=True, stream_maps={"users": {"id": "id", "email": "email", "__else__": None}})
+    assert run.code == 1
+    assert "a stream map drops _sdc_deleted_at" in run.errors[0]
