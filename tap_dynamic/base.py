@@ -12,7 +12,7 @@ from singer_sdk.helpers._catalog import get_selected_schema
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.mapper import RemoveRecordTransform
 
-from tap_dynamic.batches import JsonLinesWriter
+from tap_dynamic.batches import WRITERS
 from tap_dynamic.convert import fit_record
 from tap_dynamic.errors import TapError
 
@@ -71,8 +71,10 @@ class DynamicStream(Stream):
     @override
     def get_batch_config(self, config: Any) -> BatchConfig | None:
         batch_config = super().get_batch_config(config)
-        if batch_config and not batch_config.encoding.compression:
+        if batch_config and batch_config.encoding.format == "jsonl":
             batch_config.encoding.compression = "gzip"
+        elif batch_config and "batch_size" not in config["batch_config"]:
+            batch_config.batch_size = 100_000  # rows of a Parquet file
         return batch_config
 
     @override
@@ -118,7 +120,7 @@ class DynamicStream(Stream):
 
     def new_batch_writer(self, config: BatchConfig, alias: str, schema: dict[str, Any]) -> BatchWriter:
         """Make the writer of the BATCH files of this stream, or of one that a map makes of it."""
-        return JsonLinesWriter(alias, self.tap_name, config, schema, self._tap.write_message)
+        return WRITERS[config.encoding.format](alias, self.tap_name, config, schema, self._tap.write_message)
 
     def write_mapped_batches(self, config: BatchConfig, records: Iterable[Record]) -> None:
         """Write the records that RECORD messages would hold to BATCH files, each stream to its own."""

@@ -7,11 +7,14 @@ import gzip
 import shutil
 import sys
 from abc import ABC, abstractmethod
+from datetime import date, datetime
 from typing import IO, TYPE_CHECKING, Any
 from uuid import uuid4
 
+import msgspec
 from singer_sdk.helpers._batch import SDKBatchMessage
 
+from tap_dynamic.convert import type_of
 from tap_dynamic.errors import TapError
 from tap_dynamic.messages import RecordEncoder, encode_records
 from tap_dynamic.tempfiles import disk_error, new_temporary_file
@@ -166,3 +169,62 @@ class JsonLinesWriter(BatchWriter):
     @override
     def _close(self) -> None:
         self.packed.close()
+
+
+class ParquetWriter(BatchWriter):
+    """Writes Parquet with one Arrow schema for all files of a stream, made from its JSON schema.
+
+    Date-times are UTC timestamps, numbers are doubles, objects and arrays are JSON text.
+    """
+
+    extension = "parquet"
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The type of each column, a key of `CONVERTERS`."""
+        return {name: type_of(schema) or "string" for name, schema in self.schema["properties"].items()}
+
+    @override
+    def encode_values(self, names: Sequence[str], values: Sequence[Sequence[Any]]) -> Any:
+        columns = dict(zip(names, values))
+        return [_arrow_array(kind, list(columns[name])) for name, kind in self.kinds.items()]
+
+    @override
+    def encode_records(self, records: Sequence[dict[str, Any]]) -> Any:
+        return [_arrow_array(kind, [r.get(name) for r in records]) for name, kind in self.kinds.items()]
+
+    @override
+    def _open(self, file: IO[bytes]) -> None:
+        self.chunks: list[list[Any]] = []
+
+    @override
+    def _write(self, content: Any) -> None:
+        self.chunks.append(content)
+
+    @override
+    def _close(self) -> None:
+        import pyarrow as pa  # noqa: PLC0415 (an extra)
+        from pyarrow import parquet  # noqa: PLC0415
+
+        columns = [pa.chunked_array(arrays) for arrays in zip(*self.chunks)]
+        parquet.write_table(pa.Table.from_arrays(columns, names=list(self.kinds)), self.file, compression="zstd")
+        self.chunks = []
+
+
+def _arrow_array(kind: str, values: list[Any]) -> Any:
+    import pyarrow as pa  # noqa: PLC0415 (an extra)
+
+    if kind == "date-time":
+        return pa.array(msgspec.convert(values, list[datetime | None]), pa.timestamp("us", "UTC"))
+    if kind == "date":
+        return pa.array(msgspec.convert(values, list[date | None]), pa.date32())
+    if kind == "number":
+        return pa.array([None if v is None else float(v) for v in values], pa.float64())
+    if kind in {"integer", "boolean"}:
+        return pa.array(values, pa.int64() if kind == "integer" else pa.bool_())
+    if kind in {"object", "array"}:
+        return pa.array([None if v is None else msgspec.json.encode(v).decode() for v in values], pa.string())
+    return pa.array([None if v is None else str(v) for v in values], pa.string())
+
+
+WRITERS: dict[str, type[BatchWriter]] = {"jsonl": JsonLinesWriter, "parquet": ParquetWriter}

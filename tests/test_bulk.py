@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from singer_sdk.streams import Stream
 
-from sandbox.data import csv_file
+from sandbox.data import csv_file, to_csv
 from tests.conftest import Run, select
 
 if TYPE_CHECKING:
@@ -133,3 +133,31 @@ def test_a_test_run_stops_early_and_succeeds(sandbox: Sandbox, tap: Tap) -> None
     assert run.code == 0
     assert (len(run.records("users")), len(run.records("visits"))) == (1, 1)
     assert not run.errors
+
+
+@pytest.mark.parametrize("maps", [{}, {"users": {"email": "email"}}], ids=["plain", "mapped"])
+def test_parquet_files_hold_the_same_records(sandbox: Sandbox, tap: Tap, tmp_path: Path, maps: Message) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    sandbox.add("users", csv_file("users", 700))
+    plain = tap()
+    config = {"encoding": {"format": "parquet"}, "storage": {"root": f"file://{tmp_path}/batches"}, "batch_size": 250}
+    run = tap(batch_config=config, stream_maps=maps)
+    assert run.code == 0, run.log
+    files = [urlsplit(url).path for m in run.of("BATCH", "users") for url in m["manifest"]]
+    tables = [parquet.read_table(file) for file in files]
+    assert len(tables) == 3
+    assert len({str(table.schema) for table in tables}) == 1
+    assert str(tables[0].schema.field("createdAt").type) == "timestamp[us, tz=UTC]"
+    rows = [row for table in tables for row in table.to_pylist()]
+    for row, record in zip(rows, plain.records("users"), strict=True):
+        for name in ("id", "email", "newUser", "_sdc_row_number"):
+            assert row[name] == record[name]
+        assert json.loads(row["metadata"] or "null") == record["metadata"]
+
+
+def test_a_large_json_cell_over_several_lines_is_one_record(sandbox: Sandbox, tap: Tap) -> None:
+    cell = json.dumps({"list": ["x" * 20] * 40_000}, indent=1)
+    sandbox.add("users", to_csv([["id", "metadata"], ["1", cell], ["2", "{}"]]))
+    run = tap()
+    assert run.code == 0
+    assert [r["metadata"] for r in run.records("users")] == [json.loads(cell), {}]
