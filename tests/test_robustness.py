@@ -1,0 +1,198 @@
+"""What surrounds a run: stdout, temporary files, catalogs, states, logging, BATCH files and discovery."""
+
+from __future__ import annotations
+
+import copy
+import fcntl
+import gzip
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from sandbox.data import csv_file
+from sandbox.server import Fault
+from tests.conftest import select
+
+if TYPE_CHECKING:
+    from sandbox.server import Sandbox
+    from tests.conftest import Message, Tap
+
+USERS = csv_file("users", 6000)
+
+
+@pytest.mark.parametrize("is_blocking", [True, False], ids=["blocking", "non-blocking"])
+def test_every_byte_is_written_however_slowly_it_is_read(
+    sandbox: Sandbox, tap: Tap, documented: Message, *, is_blocking: bool
+) -> None:
+    """An unbuffered stdout takes a part of what is written when the process is stopped and continued."""
+    sandbox.add("users", USERS)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, is_blocking)
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    command, variables = tap.command(_catalog=documented), {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, stdout=writer, stderr=subprocess.DEVNULL, env=variables)
+    os.close(writer)
+    out, stops = b"", 0
+    while block := os.read(reader, 50_000):
+        out += block
+        if b'"RECORD"' in out and stops < 20:
+            stops += 1
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.001)  # let the pipe fill
+            process.send_signal(signal.SIGCONT)
+    os.close(reader)
+    assert process.wait() == 0
+    messages = [json.loads(line) for line in out.splitlines()]
+    assert sum(m["type"] == "RECORD" and m["stream"] == "users" for m in messages) == 6000
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("words", [[], ["--discover"]], ids=["sync", "discover"])
+def test_a_full_stdout_is_one_error(sandbox: Sandbox, tap: Tap, words: list[str]) -> None:
+    sandbox.add("users", USERS)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(tap.command(*words), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    errors = [line for line in done.stderr.splitlines() if "| ERROR" in line]
+    assert done.returncode == 1
+    assert len(errors) == 1
+    assert "Stdout can't be written (no space left on device)" in errors[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_limit_is_one_error(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+    export = sandbox.add("users", USERS)
+    command = ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", *tap.command(_catalog=documented)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"export {export.id}: temporary files can't be written (file too large)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+CORRUPT: list[tuple[str, Any, str]] = [
+    ("state", 7, "The state is corrupt"),
+    ("state", {"bookmarks": None}, "The state is corrupt"),
+    ("state", {"bookmarks": {"users": None}}, "The state is corrupt"),
+    ("state", {"bookmarks": {"users": {"replication_key_value": "noon"}}}, "The state is corrupt"),
+    ("state", {"bookmarks": {"users": {"key_properties": "id"}}}, "The state is corrupt"),
+    ("catalog", {"streams": 7}, "The catalog is corrupt"),
+    ("catalog", {"streams": [{"tap_stream_id": "users", "metadata": [{}]}]}, "The catalog is corrupt"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "error"), CORRUPT)
+def test_a_corrupt_state_or_catalog_is_one_error(
+    sandbox: Sandbox, tap: Tap, name: str, content: Any, error: str
+) -> None:
+    sandbox.add("users", USERS)
+    run = tap(**{f"_{name}": content})
+    assert run.code == 1
+    assert len(run.errors) == 1
+    assert run.errors[0].startswith(error)
+
+
+def test_urls_are_redacted_whatever_the_logging_configuration(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
+    sandbox.add("users", csv_file("users", 3))
+    config = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "level": "DEBUG"}},
+        "loggers": {"urllib3": {"level": "DEBUG", "handlers": ["stderr"]}},
+    }
+    file = tmp_path / "logging.yaml"
+    file.write_text(json.dumps(config))
+    run = tap(environment={"SINGER_SDK_LOG_CONFIG": str(file)})  # it looks for token and signature
+    assert run.code == 0
+    assert "GET /exports/" in run.log
+
+
+MAPPED: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "hashed": {"users": {"email": "md5(email) if email else None", "__filter__": "newUser"}},
+    "two": {"people": {"__source__": "users", "id": "id", "__else__": None}},
+    "removed": {"users": None},
+}
+
+
+@pytest.mark.parametrize("maps", MAPPED)
+def test_batch_files_hold_what_record_messages_would(sandbox: Sandbox, tap: Tap, tmp_path: Path, maps: str) -> None:
+    sandbox.add("users", csv_file("users", 60))
+    sandbox.add("users", status="failed")
+    catalog = select(tap.discover(), "exports", "users", without=("firstName", "downloadUrl"))
+    settings: dict[str, Any] = {"stream_maps": MAPPED[maps], "_catalog": catalog}
+    storage = {"root": f"file://{tmp_path}/batches"}
+    plain = tap(**settings)
+    batched = tap(batch_config={"encoding": {"format": "jsonl"}, "storage": storage, "batch_size": 7}, **settings)
+    assert (plain.code, batched.code) == (0, 0), batched.log
+    for stream in ("exports", "users", "people"):
+        files = [urlsplit(url).path for m in batched.of("BATCH", stream) for url in m["manifest"]]
+        lines = [line for file in files for line in gzip.decompress(Path(file).read_bytes()).splitlines()]
+        assert [json.loads(line) for line in lines] == plain.records(stream)
+
+
+TROUBLES = {
+    "503": [Fault("file", status=503, headers={"Retry-After": "0"})],
+    "403": [Fault("file", status=403)],
+    "429": [Fault("file", status=429, headers={"Retry-After": "0"})],
+    "reset": [Fault("file", after=1000, then="reset")],
+    "cut": [Fault("file", after=1000)],
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_discovery_is_retried_as_a_download_is(sandbox: Sandbox, tap: Tap, trouble: str) -> None:
+    sandbox.add("users", csv_file("users", 30))
+    expected = tap.discover()
+    sandbox.faults = copy.deepcopy(TROUBLES[trouble])
+    assert tap.discover() == expected
+    assert sandbox.count("file") == 3
+
+
+def test_discovery_fails_if_the_file_host_stays_down(sandbox: Sandbox, tap: Tap) -> None:
+    sandbox.add("users", csv_file("users", 30))
+    sandbox.faults = [Fault("file", times=99, status=503, headers={"Retry-After": "0"})]
+    run = tap("--discover")
+    assert run.code == 1
+    assert "failed after 8 attempts" in run.errors[0]
+
+
+def test_a_catalog_without_metadata_has_no_download_url(sandbox: Sandbox, tap: Tap) -> None:
+    sandbox.add("users", csv_file("users", 3))
+    catalog = tap.discover()
+    for entry in catalog["streams"]:
+        entry["metadata"] = []
+    run = tap(_catalog=catalog)
+    assert run.records("exports")
+    assert all("downloadUrl" not in record for record in run.records("exports"))
+
+
+@pytest.mark.parametrize("expression", ["md5(email)", "1 / (_sdc_row_number - 3)", "json.dumps(points)"])
+def test_a_failing_map_names_the_row_and_keeps_visits_loading(
+    sandbox: Sandbox, tap: Tap, documented: Message, expression: str
+) -> None:
+    export = sandbox.add("users", b"id,email,points\n1,secret@example.com,1\n2,a,2\n3,,1.5\n")
+    visits = sandbox.add("visits", csv_file("visits", 3))
+    catalog = copy.deepcopy(documented)
+    for entry in catalog["streams"]:
+        if entry["stream"] == "users":
+            entry["schema"]["properties"]["points"] = {"type": ["number", "null"]}
+    run = tap(_catalog=catalog, stream_maps={"users": {"extra": expression}})
+    assert run.code == 1
+    (error,) = run.errors
+    assert error.startswith(f"Stream users, export {export.id}, row ")
+    assert "secret" not in run.log
+    assert run.bookmark("visits")["export_ids"] == [visits.id]
+
+
+def test_an_older_requested_export_never_replaces_newer_rows(sandbox: Sandbox, tap: Tap) -> None:
+    older = sandbox.add("users", csv_file("users", 3))
+    newer = sandbox.add("users", csv_file("users", 4))
+    state = tap(_state={"bookmarks": {"users": {"requested_export_id": older.id}}}).state
+    assert state["bookmarks"]["users"]["export_ids"] == [newer.id]
+    assert "requested_export_id" not in state["bookmarks"]["users"]
