@@ -73,7 +73,7 @@ def full_load_reason(  # noqa: PLR0913 (a rule of six facts)
 
     Args:
         is_full_table: Whether the replication method is FULL_TABLE.
-        has_key: Whether the rows have a key that tells them apart.
+        has_key: Whether the rows have a key that distinguishes them.
         has_base: Whether the export is known that was loaded last.
         has_version: Whether the table has the version that messages need.
         has_same_shape: Whether its rows look as those of this load.
@@ -117,7 +117,7 @@ def find_changes(
     Args:
         new: The file that is loaded.
         old: The file that was loaded last, then those whose load was interrupted since.
-        layout: The layout of the new file; its key tells the rows apart.
+        layout: The layout of the new file; its key distinguishes the rows.
         is_complete: Whether all rows are emitted, and only the keys that are gone are looked for.
         logger: Receives progress.
 

@@ -370,7 +370,7 @@ class LineRecorder:
     def install(cls, response: requests.Response) -> LineRecorder:
         """Put a recorder before the socket of a response.
 
-        Private in urllib3 and `http.client`, which tell a cut size line (`0000`) and the last chunk not apart.
+        Private in urllib3 and `http.client`, which take a cut size line (`0000`) for the last chunk.
         """
         raw: Any = response.raw._fp  # noqa: SLF001 (see above)
         raw.fp = recorder = cls(raw.fp)

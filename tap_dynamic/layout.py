@@ -110,7 +110,7 @@ class Layout:
 
     @property
     def key_columns(self) -> tuple[Column, ...]:
-        """The columns of the file whose values must tell the rows apart; empty where row numbers do."""
+        """The columns of the file whose values must distinguish the rows; empty where row numbers do."""
         return () if "_sdc_row_number" in self.key else tuple(c for c in self.columns if c.is_key)
 
 
