@@ -280,7 +280,6 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # an answer is two packets: the second one would wait for 40 ms
     server: _Server
     timeout = 30
 

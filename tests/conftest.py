@@ -11,6 +11,7 @@ import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from socketserver import StreamRequestHandler
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 csv.field_size_limit(2**31 - 1)
+# The sandbox sends two small packets: with Nagle's algorithm the second one waits for 40 ms.
+StreamRequestHandler.disable_nagle_algorithm = True
 ROOT = Path(__file__).parent.parent
 
 
