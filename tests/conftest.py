@@ -71,7 +71,11 @@ class Tap:
         self.sandbox, self.folder, self.forks = sandbox, folder, forks
 
     def command(self, *arguments: str, **settings: Any) -> list[str]:
-        """Return the command line; `_catalog` and `_state` are written to files and passed as options."""
+        """Return the command line of a process."""
+        return [sys.executable, "-m", "tap_dynamic", *self.arguments(*arguments, **settings)]
+
+    def arguments(self, *arguments: str, **settings: Any) -> list[str]:
+        """Return the arguments; `_catalog` and `_state` are written to files and passed as options."""
         options: list[str] = []
         for name in ("catalog", "state"):
             if (value := settings.pop(f"_{name}", None)) is not None:
@@ -80,15 +84,18 @@ class Tap:
         config = {**self.sandbox.config, **settings}
         config = {name: value for name, value in config.items() if value is not None}
         (self.folder / "config").write_text(json.dumps(config))
-        return [sys.executable, "-m", "tap_dynamic", "--config", str(self.folder / "config"), *options, *arguments]
+        return ["--config", str(self.folder / "config"), *options, *arguments]
 
     def __call__(self, *arguments: str, environment: dict[str, str] | None = None, **settings: Any) -> Run:
-        command = self.command(*arguments, **settings)
         if self.forks and environment is None:
-            code, out, log = self.forks.run(command[command.index("tap_dynamic") + 1 :])
+            code, out, log = self.forks.run(self.arguments(*arguments, **settings))
         else:
             completed = subprocess.run(
-                command, capture_output=True, timeout=60, check=False, env={**os.environ, **(environment or {})}
+                self.command(*arguments, **settings),
+                capture_output=True,
+                timeout=60,
+                check=False,
+                env={**os.environ, **(environment or {})},
             )
             code, out, log = completed.returncode, completed.stdout, completed.stderr
         run = Run(code, out.decode(), log.decode())

@@ -470,8 +470,8 @@ class Nights:
 
     def start(self, plan: Plan, *words: str, limit: int | None = None, **settings: Any) -> Output:
         """Run the tap; check what holds for every run."""
-        command = self.tap.command(*words, **plan.settings, **settings)
-        run = self.forks.run(command[command.index("tap_dynamic") + 1 :], limit=limit, max_sleep=0.01)
+        arguments = self.tap.arguments(*words, **plan.settings, **settings)
+        run = self.forks.run(arguments, limit=limit, max_sleep=0.01)
         output = Output(run.code, run.out.decode(errors="replace"), run.log.decode(), run.out)
         tell(f"  {' '.join(words)} ends with {output.code} after {len(output.raw)} bytes\n{output.log}")
         assert API_TOKEN not in output.out + output.log
