@@ -383,6 +383,14 @@ def test_left_out_columns_are_one_warning_and_new_ones_are_none() -> None:
     assert not warnings(fit(head))
 
 
+@pytest.mark.parametrize(("count", "more"), [(50, ""), (51, " and 1 more"), (53, " and 3 more")])
+def test_fifty_columns_are_named(count: int, more: str) -> None:
+    names = [f"x{number:02d}" for number in range(count)]
+    (note,) = (n.text for n in fit(sample(",".join(["id", "email", "newUser", "createdAt", *names]))).notes)
+    assert f"new columns: {', '.join(names[:50])}{more}" in note
+    assert "x50" not in note
+
+
 SDC_SELECTION: list[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = [
     # The columns that are deselected, the key, and the columns that are emitted.
     ((), ID, SDC_COLUMNS),
