@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from tap_dynamic.errors import TapError
 from tap_dynamic.index import RowIndex, compare, digests, key_digests
-from tap_dynamic.layout import column_names, duplicate_problem
+from tap_dynamic.keys import KEY_ADVICE, duplicate_problem
+from tap_dynamic.names import column_names
 from tap_dynamic.progress import ProgressLogger
-from tap_dynamic.rows import KEY_ADVICE, read_keys
+from tap_dynamic.rows import read_keys
 
 if TYPE_CHECKING:
     import logging

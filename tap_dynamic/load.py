@@ -13,17 +13,10 @@ from tap_dynamic.convert import decoded
 from tap_dynamic.csvfile import ROWS_PER_CHUNK, CsvFile
 from tap_dynamic.errors import FileUnusable, TapError, plural
 from tap_dynamic.index import RowIndex, key_digests
-from tap_dynamic.layout import (
-    FALLBACK_KEY,
-    Note,
-    choose_key,
-    duplicate_problem,
-    fit_layout,
-    key_problem,
-    unknown_file_problem,
-)
+from tap_dynamic.keys import FALLBACK_KEY, KEY_ADVICE, duplicate_problem, key_problem
+from tap_dynamic.layout import Note, choose_key, fit_layout, unknown_file_problem
 from tap_dynamic.progress import ProgressLogger
-from tap_dynamic.rows import KEY_ADVICE, convert_readable, convert_rows, count_escaped_nuls, key_texts, read_keys
+from tap_dynamic.rows import convert_readable, convert_rows, count_escaped_nuls, key_texts, read_keys
 
 if TYPE_CHECKING:
     import logging

@@ -14,8 +14,10 @@ from singer_sdk.singerlib.catalog import SelectionMask
 from tap_dynamic.base import DynamicStream
 from tap_dynamic.csvfile import ROWS_PER_CHUNK
 from tap_dynamic.errors import TapError, first_line
-from tap_dynamic.layout import DELETED_AT, FALLBACK_KEY, Catalog
+from tap_dynamic.keys import FALLBACK_KEY
+from tap_dynamic.layout import Catalog
 from tap_dynamic.messages import RecordEncoder, record_messages
+from tap_dynamic.names import DELETED_AT
 from tap_dynamic.schemas import SCHEMAS
 
 if sys.version_info >= (3, 12):

@@ -12,7 +12,6 @@ from singer_sdk import Stream, Tap
 from singer_sdk.exceptions import ConfigValidationError
 
 from tap_dynamic.client import ExportsApi
-from tap_dynamic.csvfile import HEAD_SIZE, read_sample, unpack_head
 from tap_dynamic.download import FileHost
 from tap_dynamic.errors import FileUnusable, TapError, redact_logs_of
 from tap_dynamic.exports import MODELS, oldest_first
@@ -21,6 +20,7 @@ from tap_dynamic.layout import Layout, infer_layout
 from tap_dynamic.messages import MessageWriter
 from tap_dynamic.schemas import SCHEMAS
 from tap_dynamic.settings import CONFIG_SCHEMA, find_errors, normalize
+from tap_dynamic.sniff import HEAD_SIZE, read_sample, unpack_head
 from tap_dynamic.streams import ExportsStream, UsersStream, VisitsStream
 
 if sys.version_info >= (3, 12):
