@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Stream
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
     from singer_sdk import Tap
     from singer_sdk.helpers._batch import BatchConfig
-    from singer_sdk.helpers.types import Record
+    from singer_sdk.helpers.types import Context, Record
     from singer_sdk.mapper import StreamMap
+    from singer_sdk.metrics import Counter
     from singer_sdk.singerlib import RecordMessage
 
     from tap_dynamic.batches import BatchWriter
@@ -105,6 +107,20 @@ class DynamicStream(Stream):
     def write_state(self) -> None:
         """Write a STATE message."""
         self._tap.state_writer.write_state(self.tap_state)
+
+    def counted(self, records: Iterator[Record], counter: Counter) -> Iterator[Record]:
+        """Count records; a dry run has a limit."""
+        for record in islice(records, self.ABORT_AT_RECORD_COUNT):
+            yield record
+            counter.increment()
+
+    @contextlib.contextmanager
+    def metered(self, context: Context | None) -> Iterator[Counter]:
+        """Count and time rows as the SDK does."""
+        with self.get_record_counter() as counter, self.get_sync_timer() as timer:
+            counter.with_context(context)
+            timer.with_context(context)
+            yield counter
 
     @contextlib.contextmanager
     def reporting_failures(self) -> Iterator[None]:

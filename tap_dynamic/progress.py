@@ -1,4 +1,4 @@
-"""Progress of long operations."""
+"""Progress of long operations: log lines, and whether there is any."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 
 PROGRESS_INTERVAL = 10.0
 """Seconds between two lines."""
+MIN_RATE = 1024
+"""Bytes per second below which a host counts as stalled."""
+RATE_WINDOW = 60.0
+"""Seconds over which the rate is measured."""
 
 
 class ProgressLogger:
@@ -45,3 +49,23 @@ class ProgressLogger:
             remaining,
             f"{done / elapsed:,.0f}",
         )
+
+
+class RateMonitor:
+    """Measures the rate of a transfer over windows of `RATE_WINDOW` seconds: a trickle would never end.
+
+    Args:
+        received: Bytes that were here at the start.
+    """
+
+    def __init__(self, received: int = 0) -> None:
+        self.started_at, self.received = time.monotonic(), received
+
+    def is_stalled(self, received: int) -> bool:
+        """Whether a window has ended in which less than `MIN_RATE` bytes per second arrived; starts the next one."""
+        now = time.monotonic()
+        elapsed, count = now - self.started_at, received - self.received
+        if elapsed < RATE_WINDOW:
+            return False
+        self.started_at, self.received = now, received
+        return count < MIN_RATE * elapsed

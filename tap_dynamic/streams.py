@@ -11,6 +11,7 @@ from singer_sdk.schema.source import StreamSchema
 
 from tap_dynamic.base import DynamicStream
 from tap_dynamic.errors import TapError
+from tap_dynamic.responses import check_response, entries_of
 from tap_dynamic.rowloader import RowLoader
 from tap_dynamic.rowstream import RowStream
 from tap_dynamic.run import Run
@@ -82,11 +83,11 @@ class ExportsStream(DynamicStream, RESTStream[None]):
 
     @override
     def validate_response(self, response: requests.Response) -> None:
-        self.api.check(response)
+        check_response(response, self.api.environment_id)
 
     @override
     def parse_response(self, response: requests.Response) -> Iterable[Any]:
-        return self.api.entries(response)
+        return entries_of(response)
 
     # --- selection
 
