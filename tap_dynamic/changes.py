@@ -168,18 +168,18 @@ def fill(index: RowIndex, file: CsvFile, columns: Sequence[Column], logger: logg
     Raises:
         TapError: If the file is malformed, or a key is empty.
     """
-    progress = ProgressLogger(f"{file.label}, comparing", "rows", logger)
     keys = [column for column in columns if column.is_key]
     indices = [column.index for column in columns]
     is_whole = indices == list(range(len(file.header)))
-    for number, rows in file.chunks():
-        key = key_digests(read_keys(file.label, keys, number, rows))
-        content = None
-        if with_rows:
-            cells = rows if is_whole else _cells(rows, indices)
-            content = digests(map("\0".join, cells))
-        index.add(number, key, content)
-        progress.update(index.rows)
+    with ProgressLogger(f"{file.label}, comparison", "rows", logger) as progress:
+        for number, rows in file.chunks():
+            key = key_digests(read_keys(file.label, keys, number, rows))
+            content = None
+            if with_rows:
+                cells = rows if is_whole else _cells(rows, indices)
+                content = digests(map("\0".join, cells))
+            index.add(number, key, content)
+            progress.update(index.rows, file.share_read)
 
 
 def _cells(rows: list[list[str]], indices: Sequence[int | None]) -> Iterator[tuple[str, ...]]:

@@ -57,6 +57,7 @@ class CsvFile:
         self.file, self.label, self.sample = file, label, sample
         self.header = sample.header
         self.dropped_nuls = 0
+        self.size = file.seek(0, io.SEEK_END)
 
     @classmethod
     def open(cls, file: IO[bytes], label: str) -> CsvFile:
@@ -84,6 +85,11 @@ class CsvFile:
                 raise error
             header = rows[0] if rows else None
         return cls(file, label, read_sample(start, is_whole=is_whole, label=label, header=header))
+
+    @property
+    def share_read(self) -> float:
+        """The part of the file that the current pass has read, from 0 to 1."""
+        return self.file.tell() / self.size
 
     def chunks(self, count: int = ROWS_PER_CHUNK) -> Iterator[tuple[int, Rows]]:
         """Read all rows from the first.

@@ -158,6 +158,10 @@ class _Download:
 
     def run(self) -> None:
         """Read until the file, or its first `limit` bytes, are here."""
+        with self.progress:
+            self._run()
+
+    def _run(self) -> None:
         url, restarts, refusals = self.get_url(), 0, 0
         rate = RateMonitor()
         backoff = Backoff(f"The download of {self.label}", host_of(url), self.host.logger)

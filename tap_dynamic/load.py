@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from dataclasses import replace
 from itertools import repeat
@@ -80,7 +79,7 @@ class ExportLoad:
             layout = fit_layout(csv.sample, catalog, table, documented, key)
             problem = sample_problem(csv, layout)
             if table.key is None and not problem:
-                problem = find_key_problem(csv, layout)
+                problem = find_key_problem(csv, layout, logger)
             if problem and table.key is not None:
                 msg = f"{csv.label}: {', '.join(key)} can't be the key: {problem}. {KEY_ADVICE}."
                 raise TapError(msg)
@@ -115,14 +114,13 @@ class ExportLoad:
         self, file: CsvFile, columns: Sequence[Column], count: int, wanted: RowSet | None, *, is_gone: bool = False
     ) -> Iterator[tuple[int, list[Sequence[Any]]]]:
         """Read the wanted rows of a file, or all of them."""
-        progress = ProgressLogger(file.label, "rows", self.logger)
-        size = os.fstat(file.file.fileno()).st_size
         key = [i for i, column in enumerate(columns) if column.is_key]
         key_columns = [columns[i] for i in key]
         # Names are repeated in each record.
         count = max(1, min(count, MAX_CHUNK // sum(map(len, self.layout.names))))
         nested = [c.index for c in columns if c.kind in {"object", "array"} and c.index is not None]
         with contextlib.ExitStack() as stack:
+            progress = stack.enter_context(ProgressLogger(file.label, "rows", self.logger))
             index = None if self.is_key_verified else stack.enter_context(RowIndex(file.label))
             for first, cells in file.chunks(count):
                 numbers: Sequence[int] = range(first, first + len(cells))
@@ -149,7 +147,7 @@ class ExportLoad:
                 yield len(rows), [*values, *(sdc[name] for name in self.layout.sdc_columns)]
                 self.rows += len(rows)
                 self.read_rows += 0 if is_gone else len(rows)
-                progress.update(self.rows, file.file.tell() / size)
+                progress.update(self.rows, file.share_read)
             self.dropped_nuls += 0 if is_gone else file.dropped_nuls
             if index and (duplicate := index.first_duplicate()):
                 problem = duplicate_problem(self.layout.key, *duplicate)
@@ -196,16 +194,17 @@ def sample_problem(file: CsvFile, layout: Layout) -> str | None:
     return key_problem(layout.key, [column.name for column in columns], rows)
 
 
-def find_key_problem(file: CsvFile, layout: Layout) -> str | None:
+def find_key_problem(file: CsvFile, layout: Layout, logger: logging.Logger) -> str | None:
     """Read a whole file to verify that the key of a layout is present and unique; say why it is not."""
     columns, key = layout.key_columns, layout.key
     if not columns:
         return None
-    with RowIndex(file.label) as index:
+    with RowIndex(file.label) as index, ProgressLogger(f"{file.label}, key", "rows verified", logger) as progress:
         for first, rows in file.chunks():
             for number, row in enumerate(rows, first):
                 if not all(row[column.index or 0] for column in columns):
                     return f"{', '.join(key)} is empty in row {number}"
             index.add(first, key_digests(read_keys(file.label, columns, first, rows)))
+            progress.update(index.rows, file.share_read)
         duplicate = index.first_duplicate()
     return duplicate_problem(key, *duplicate) if duplicate else None
