@@ -9,6 +9,7 @@ from singer_sdk import RESTStream
 from singer_sdk.pagination import SinglePagePaginator
 from singer_sdk.schema.source import StreamSchema
 
+from tap_dynamic import verdicts
 from tap_dynamic.base import DynamicStream
 from tap_dynamic.errors import TapError
 from tap_dynamic.responses import check_response, entries_of
@@ -126,6 +127,9 @@ class ExportsStream(DynamicStream, RESTStream[None]):
         for loader in loaders.values():
             loader.log_summary()
         self.failures = run.failures
+        if self.is_dry_run:
+            found = verdicts.describe_exports(exports, self.api.environment_id)
+            verdicts.remember({self.name: (found, True), **{n: loader.verdict for n, loader in loaders.items()}})
         if not (self.failures and self.is_dry_run):  # the SDK stops a dry run after one record
             yield from (dict(export.record) for export in exports)
         if self.failures:
