@@ -15,7 +15,7 @@ from tap_dynamic import verdicts
 from tap_dynamic.client import ExportsApi
 from tap_dynamic.discovery import infer_layouts
 from tap_dynamic.download import FileHost
-from tap_dynamic.errors import FileUnusable, TapError, redact_logs_of
+from tap_dynamic.errors import redact_logs_of
 from tap_dynamic.inputs import check_catalog, check_config, check_state, complete_exports, reporting_unexpected
 from tap_dynamic.messages import MessageWriter
 from tap_dynamic.settings import CONFIG_SCHEMA, find_errors, normalize
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     import click
     from singer_sdk.singerlib import Catalog
-
-    from tap_dynamic.exports import Export
 
 
 class TapDynamic(Tap):
