@@ -55,10 +55,10 @@ def test_test_mode_ends_with_a_verdict_on_each_stream(sandbox: Sandbox, tap: Tap
     users = sandbox.add("users", csv_file("users", 10))
     broken = sandbox.add("visits", b"id,address\n1,2,3\n")
     run = tap("--test")
-    environment = sandbox.config["environment_id"]
+    found = f"the token is accepted for environment {sandbox.config['environment_id']}; 3 exports found"
+    found += " (1 completed of users, 1 failed of users, 1 completed of visits)"
     assert [line.split(" | ", 1)[1].split("| tap-dynamic ")[1].strip(" |") for line in run.log.splitlines()[-4:]] == [
-        f"Test of exports passed: the token is accepted for environment {environment}; 3 exports found"
-        + " (1 completed of users, 1 failed of users, 1 completed of visits).",
+        f"Test of exports passed: {found}.",
         f"Test of users passed: export {users.id} is readable and has 22 columns; the key is id.",
         f"Test of visits failed: export {broken.id} can't be read.",
         f"Stream visits, export {broken.id}, row 1: 3 fields, where the header has 2.",
