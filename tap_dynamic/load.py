@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 from tap_dynamic.convert import decoded
 from tap_dynamic.csvfile import ROWS_PER_CHUNK, CsvFile
 from tap_dynamic.errors import FileUnusable, TapError, plural
-from tap_dynamic.index import RowIndex, key_digests
+from tap_dynamic.index import KeyHashes, RowIndex, key_digests
 from tap_dynamic.keys import FALLBACK_KEY, KEY_ADVICE, duplicate_problem, key_problem
 from tap_dynamic.layout import Note, choose_key, fit_layout, unknown_file_problem
 from tap_dynamic.progress import ProgressLogger
@@ -121,7 +121,7 @@ class ExportLoad:
         nested = [c.index for c in columns if c.kind in {"object", "array"} and c.index is not None]
         with contextlib.ExitStack() as stack:
             progress = stack.enter_context(ProgressLogger(file.label, "rows", self.logger))
-            index = None if self.is_key_verified else stack.enter_context(RowIndex(file.label))
+            hashes = None if self.is_key_verified else stack.enter_context(KeyHashes(file.label))
             for first, cells in file.chunks(count):
                 numbers: Sequence[int] = range(first, first + len(cells))
                 rows: Sequence[list[str]] = cells
@@ -133,8 +133,8 @@ class ExportLoad:
                 values = (
                     convert_readable(columns, rows) if is_gone else convert_rows(file.label, columns, numbers, rows)
                 )
-                if index:
-                    index.add(first, key_digests(key_texts(key_columns, [values[i] for i in key])))
+                if hashes:
+                    hashes.add(key_texts(key_columns, [values[i] for i in key]))
                 for column in nested:
                     self.dropped_nuls += count_escaped_nuls([row[column] for row in rows])
                 self.numbers, self.row_number = numbers, numbers[0]
@@ -149,8 +149,7 @@ class ExportLoad:
                 self.read_rows += 0 if is_gone else len(rows)
                 progress.update(self.rows, file.share_read)
             self.dropped_nuls += 0 if is_gone else file.dropped_nuls
-            if index and (duplicate := index.first_duplicate()):
-                problem = duplicate_problem(self.layout.key, *duplicate)
+            if hashes and not hashes.are_unique() and (problem := find_duplicate(file, self.layout)):
                 msg = f"{self.label}: {problem}: it can't be the key. {KEY_ADVICE}."
                 raise TapError(msg)
 
@@ -196,15 +195,26 @@ def sample_problem(file: CsvFile, layout: Layout) -> str | None:
 
 def find_key_problem(file: CsvFile, layout: Layout, logger: logging.Logger) -> str | None:
     """Read a whole file to verify that the key of a layout is present and unique; say why it is not."""
-    columns, key = layout.key_columns, layout.key
+    columns = layout.key_columns
     if not columns:
         return None
-    with RowIndex(file.label) as index, ProgressLogger(f"{file.label}, key", "rows verified", logger) as progress:
+    label = f"{file.label}, key"
+    with KeyHashes(file.label) as hashes, ProgressLogger(label, "rows verified", logger) as progress:
         for first, rows in file.chunks():
             for number, row in enumerate(rows, first):
                 if not all(row[column.index or 0] for column in columns):
-                    return f"{', '.join(key)} is empty in row {number}"
-            index.add(first, key_digests(read_keys(file.label, columns, first, rows)))
-            progress.update(index.rows, file.share_read)
+                    return f"{', '.join(layout.key)} is empty in row {number}"
+            hashes.add(read_keys(file.label, columns, first, rows))
+            progress.update(hashes.rows, file.share_read)
+        if hashes.are_unique():
+            return None
+    return find_duplicate(file, layout)
+
+
+def find_duplicate(file: CsvFile, layout: Layout) -> str | None:
+    """Read a whole file to find the first two rows with equal keys; say which they are."""
+    with RowIndex(file.label) as index:
+        for first, rows in file.chunks():
+            index.add(first, key_digests(read_keys(file.label, layout.key_columns, first, rows)))
         duplicate = index.first_duplicate()
-    return duplicate_problem(key, *duplicate) if duplicate else None
+    return duplicate_problem(layout.key, *duplicate) if duplicate else None
