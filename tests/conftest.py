@@ -8,19 +8,24 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from socketserver import StreamRequestHandler
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from sandbox.server import API_TOKEN, Sandbox
+from tests.processes import Forks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Message = dict[str, Any]
 csv.field_size_limit(2**31 - 1)
+# The sandbox sends two small packets: with Nagle's algorithm the second one waits for 40 ms.
+StreamRequestHandler.disable_nagle_algorithm = True
 ROOT = Path(__file__).parent.parent
 
 
@@ -60,13 +65,17 @@ class Run:
 
 
 class Tap:
-    """Runs `tap-dynamic` as a process."""
+    """Runs `tap-dynamic` as a process, forked if possible."""
 
-    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
-        self.sandbox, self.folder = sandbox, folder
+    def __init__(self, sandbox: Sandbox, folder: Path, forks: Forks | None = None) -> None:
+        self.sandbox, self.folder, self.forks = sandbox, folder, forks
 
     def command(self, *arguments: str, **settings: Any) -> list[str]:
-        """Return the command line; `_catalog` and `_state` are written to files and passed as options."""
+        """Return the command line of a process."""
+        return [sys.executable, "-m", "tap_dynamic", *self.arguments(*arguments, **settings)]
+
+    def arguments(self, *arguments: str, **settings: Any) -> list[str]:
+        """Return the arguments; `_catalog` and `_state` are written to files and passed as options."""
         options: list[str] = []
         for name in ("catalog", "state"):
             if (value := settings.pop(f"_{name}", None)) is not None:
@@ -75,17 +84,21 @@ class Tap:
         config = {**self.sandbox.config, **settings}
         config = {name: value for name, value in config.items() if value is not None}
         (self.folder / "config").write_text(json.dumps(config))
-        return [sys.executable, "-m", "tap_dynamic", "--config", str(self.folder / "config"), *options, *arguments]
+        return ["--config", str(self.folder / "config"), *options, *arguments]
 
     def __call__(self, *arguments: str, environment: dict[str, str] | None = None, **settings: Any) -> Run:
-        completed = subprocess.run(
-            self.command(*arguments, **settings),
-            capture_output=True,
-            timeout=60,
-            check=False,
-            env={**os.environ, **(environment or {})},
-        )
-        run = Run(completed.returncode, completed.stdout.decode(), completed.stderr.decode())
+        if self.forks and environment is None:
+            code, out, log = self.forks.run(self.arguments(*arguments, **settings))
+        else:
+            completed = subprocess.run(
+                self.command(*arguments, **settings),
+                capture_output=True,
+                timeout=60,
+                check=False,
+                env={**os.environ, **(environment or {})},
+            )
+            code, out, log = completed.returncode, completed.stdout, completed.stderr
+        run = Run(code, out.decode(), log.decode())
         # In every test: no secrets in the output, and no traceback.
         assert API_TOKEN not in run.out + run.log
         assert "X-Amz-Signature" not in run.out + run.log
@@ -111,16 +124,22 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="session")
-def documented(tmp_path_factory: pytest.TempPathFactory) -> Message:
+def forks() -> Iterator[Forks]:
+    with closing(Forks()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def documented(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Message:
     """The catalog of an environment without exports, with all streams selected."""
     with Sandbox() as empty:
-        catalog = Tap(empty, tmp_path_factory.mktemp("documented")).discover()
+        catalog = Tap(empty, tmp_path_factory.mktemp("documented"), forks).discover()
     return select(catalog, "exports", "users", "visits")
 
 
 @pytest.fixture
-def tap(sandbox: Sandbox, tmp_path: Path) -> Tap:
-    return Tap(sandbox, tmp_path)
+def tap(sandbox: Sandbox, tmp_path: Path, forks: Forks) -> Tap:
+    return Tap(sandbox, tmp_path, forks)
 
 
 def table(text: bytes) -> list[dict[str, str | None]]:

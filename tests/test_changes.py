@@ -77,13 +77,14 @@ class Target:
     state: Message = field(default_factory=dict)
 
     def receive(self, night: Night) -> None:
-        schema: Message = {}
+        validator = None
         for message in night.messages:
             if message["type"] == "SCHEMA" and message["stream"] == "users":
-                schema = message["schema"]
+                validator = jsonschema.Draft202012Validator(message["schema"])
                 assert message["key_properties"] == ["id"]
             elif message["type"] == "RECORD" and message["stream"] == "users":
-                jsonschema.validate(message["record"], schema)
+                assert validator
+                validator.validate(message["record"])
                 self.rows[message["record"]["id"]] = message["record"]
             elif message["type"] == "ACTIVATE_VERSION":
                 pytest.fail("a version is activated")

@@ -330,7 +330,8 @@ def postgres() -> Iterator[Postgres]:
     if not SERVER or not (SERVER / "initdb").exists():
         pytest.skip("PostgreSQL is not installed: install the package postgresql")
     # The server refuses to run as root.
-    run_as = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    runuser = shutil.which("runuser", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or "runuser"
+    run_as = [runuser, "-u", "postgres", "--"] if os.geteuid() == 0 else []
     folder = Path(tempfile.mkdtemp(prefix="tap-dynamic-"))
     if run_as:
         shutil.chown(folder, "postgres")

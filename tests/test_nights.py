@@ -8,37 +8,30 @@ default, and `NIGHTS_WITHOUT=kill,fault` leaves out what is named so in calls of
 from __future__ import annotations
 
 import copy
-import fcntl
-import gc
 import gzip
 import json
 import os
 import random
 import re
-import select as readiness
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
 import time
 import uuid
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import pytest
 
 from sandbox.data import to_csv
 from sandbox.server import API_TOKEN, Fault, Sandbox, SandboxExport, format_timestamp
-from tests.conftest import ROOT, Run, Tap, select
+from tests.conftest import Run, Tap, select
 from tests.upsert_target import DELETED_AT, RefusedError, Table, UpsertTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
+    from tests.processes import Forks
     from tests.upsert_target import Key, Message, Row
 
 SEEDS = int(os.environ.get("NIGHTS_SEEDS", "20"))
@@ -78,107 +71,11 @@ CELLS = {
 UNREADABLE = {"boolean": f"{MARK} maybe", "date-time": f"{MARK} 5 May", "array": f"[{MARK}", "object": f"{{{MARK}"}
 
 
-# --- processes of the tap
-
-
-def serve_forks(connection: socket.socket) -> None:
-    """Run the tap in a forked process for each request: `python -m tap_dynamic` without the time that imports take.
-
-    A request is a list of command-line arguments, with the file descriptors of stdout and stderr; the answer
-    is the process id. The process is reaped, and its exit code sent, when the other side asks for it.
-    """
-    from tap_dynamic.tap import TapDynamic  # noqa: PLC0415 (only the server needs it)
-
-    gc.freeze()
-    while True:
-        request, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, 2)
-        if not request:
-            return
-        pid = os.fork()
-        if not pid:
-            connection.close()
-            for number, descriptor in enumerate(descriptors, 1):
-                os.dup2(descriptor, number)
-                os.close(descriptor)
-            sys.argv = ["tap-dynamic", *json.loads(request)]
-            run_and_exit(TapDynamic.cli)
-        for descriptor in descriptors:
-            os.close(descriptor)
-        connection.send(b"%d" % pid)
-        connection.recv(1)
-        connection.send(b"%d" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-
-
-def run_and_exit(command: Callable[[], object]) -> None:
-    """Run a command, and end as Python does, but without taking all modules down: that takes longer than a run."""
-    code, pause = 0, time.sleep
-    try:
-        with mock.patch("time.sleep", lambda seconds: pause(min(seconds, 0.01))):  # between attempts and polls
-            command()
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
 @dataclass
 class Output(Run):
     """A run whose output may end within a line, or within a character."""
 
     raw: bytes
-
-
-class Forks:
-    """Starts processes of the tap through `serve_forks`, which runs in a process without threads."""
-
-    def __init__(self) -> None:
-        self._connection, other = socket.socketpair()
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.test_nights", str(other.fileno())], pass_fds=[other.fileno()], cwd=ROOT
-        )
-        other.close()
-
-    def close(self) -> None:
-        self._connection.close()
-        self._server.wait(10)
-
-    def run(self, arguments: list[str], limit: int | None = None) -> Output:
-        """Run the tap; with a limit, kill it when so many bytes of its output were read."""
-        reading, writing = os.pipe()
-        if hasattr(fcntl, "F_SETPIPE_SZ"):  # a small pipe: the tap is hardly ahead of its reader
-            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
-        with tempfile.TemporaryFile() as log:
-            socket.send_fds(self._connection, [json.dumps(arguments).encode()], [writing, log.fileno()])
-            os.close(writing)
-            pid = int(self._connection.recv(16))
-            out, deadline = b"", time.monotonic() + 60
-            while True:
-                if limit is not None and len(out) >= limit:
-                    os.kill(pid, signal.SIGKILL)
-                    limit = None
-                if not readiness.select([reading], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                    os.kill(pid, signal.SIGKILL)
-                    pytest.fail(f"The tap hangs: {arguments}")
-                block = os.read(reading, 1 << 16 if limit is None else min(1 << 16, limit - len(out)))
-                if not block:
-                    break
-                out += block
-            os.close(reading)
-            self._connection.send(b".")
-            code = int(self._connection.recv(16))
-            log.seek(0)
-            return Output(code, out.decode(errors="replace"), log.read().decode(), out)
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    # Answers of the sandbox are two small packets: with Nagle's algorithm the second one waits for 40 ms.
-    with mock.patch("socketserver.StreamRequestHandler.disable_nagle_algorithm", new=True), closing(Forks()) as running:
-        yield running
 
 
 # --- exports
@@ -573,8 +470,9 @@ class Nights:
 
     def start(self, plan: Plan, *words: str, limit: int | None = None, **settings: Any) -> Output:
         """Run the tap; check what holds for every run."""
-        command = self.tap.command(*words, **plan.settings, **settings)
-        output = self.forks.run(command[command.index("tap_dynamic") + 1 :], limit)
+        arguments = self.tap.arguments(*words, **plan.settings, **settings)
+        run = self.forks.run(arguments, limit=limit, max_sleep=0.01)
+        output = Output(run.code, run.out.decode(errors="replace"), run.log.decode(), run.out)
         tell(f"  {' '.join(words)} ends with {output.code} after {len(output.raw)} bytes\n{output.log}")
         assert API_TOKEN not in output.out + output.log
         assert "X-Amz-Signature" not in output.out + output.log
@@ -1139,7 +1037,3 @@ def test_the_target_deletes() -> None:
         assert list(target.tables["users"].rows) == remaining
         list(target.read(USERS + line("ACTIVATE_VERSION", stream="users", version=2)))
         assert list(target.tables["users"].rows) == [("2",)]
-
-
-if __name__ == "__main__":
-    serve_forks(socket.socket(fileno=int(sys.argv[1])))

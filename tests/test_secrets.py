@@ -92,3 +92,17 @@ def test_proxies_and_certificates_of_the_environment_are_honoured(sandbox: Sandb
     assert run.code == 1
     assert sandbox.requests
     assert all(request.path.startswith("http://127.0.0.1") for request in sandbox.requests)
+
+
+@pytest.mark.parametrize("content", [None, "not a certificate"], ids=["missing", "malformed"])
+def test_certificates_that_cannot_be_read_are_one_error(
+    sandbox: Sandbox, tap: Tap, tmp_path: Path, content: str | None
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    if content:
+        bundle.write_text(content)
+    run = tap(environment={"REQUESTS_CA_BUNDLE": str(bundle)})
+    assert run.code == 1
+    (error,) = run.errors
+    assert error.startswith("The environment variable REQUESTS_CA_BUNDLE names CA certificates that can't be read.")
+    assert not sandbox.requests
