@@ -1,0 +1,294 @@
+"""The demo, in a copy of the project whose path contains a blank; the picture of it; and its parts."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sandbox.data import csv_file
+from sandbox.interpreters import NoInterpreterError, choose_interpreter
+from sandbox.picture import PROMPT, draw
+from sandbox.steps import Steps
+from sandbox.terminal import Terminal, display_width, printable, table_lines
+from tests.conftest import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sandbox.server import Sandbox
+
+COPIED = ("sandbox", "tap_dynamic", "meltano.yml", "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE")
+PICTURE = ROOT / "docs" / "images" / "demo.svg"
+in_a_project = pytest.mark.xdist_group("meltano")
+
+
+@dataclass
+class Project:
+    """A copy of the project."""
+
+    folder: Path
+
+    def start(self, module: str = "demo", *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("TAP_DYNAMIC_", "MELTANO_"))}
+        return subprocess.Popen(
+            [sys.executable, "-m", f"sandbox.{module}", *arguments],
+            cwd=self.folder,
+            env={**inherited, "COLUMNS": "80", "PYTHONIOENCODING": "utf-8", **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def processes(self) -> list[str]:
+        """Return the command lines of the processes that run in this folder."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if (process / "cwd").readlink().is_relative_to(self.folder):
+                    found.append((process / "cmdline").read_text().replace("\0", " "))
+            except OSError:
+                continue
+        return found
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    if not (ROOT / ".venv" / "meltano").exists():
+        pytest.skip("Meltano is not installed: run python3 -m tests")
+    folder = tmp_path_factory.mktemp("a project")
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    (folder / "output").mkdir()
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / "meltano").symlink_to(ROOT / ".venv" / "meltano")
+    return Project(folder)
+
+
+@dataclass
+class Output:
+    """What a run of the demo printed."""
+
+    text: str
+    seconds_to_first_line: float
+
+    @property
+    def lines(self) -> list[str]:
+        return self.text.splitlines()
+
+    def after(self, heading: str) -> list[str]:
+        """Return the lines below a heading, up to the next blank line."""
+        start = next(n for n, line in enumerate(self.lines) if line.startswith(heading))
+        rest = [*self.lines[start + 1 :], ""]
+        return rest[: rest.index("")]
+
+
+@pytest.fixture(scope="module")
+def output(project: Project) -> Output:
+    """The demo's first run in the project, so the plugins are installed."""
+    started = time.monotonic()
+    demo = project.start()
+    assert demo.stdout
+    first = demo.stdout.readline()
+    seconds = time.monotonic() - started
+    rest, _ = demo.communicate(timeout=280)
+    assert demo.returncode == 0, first + rest
+    return Output(first + rest, seconds)
+
+
+@in_a_project
+def test_the_first_line_comes_at_once(output: Output) -> None:
+    assert output.lines[0] == "Dynamic's exports into DuckDB, with tap-dynamic and Meltano"
+    assert output.seconds_to_first_line < 2
+
+
+@in_a_project
+def test_the_output_is_short_and_quiet(output: Output) -> None:
+    assert len(output.lines) <= 60
+    assert max(map(display_width, output.lines)) <= 80
+    assert not re.search(r"METRIC|CREATE TABLE|\[info|warning|\x1b|Traceback", output.text)
+
+
+@in_a_project
+def test_each_step_has_a_duration(output: Output) -> None:
+    steps = [line.rsplit(maxsplit=2)[0].strip() for line in output.lines if re.search(r" \d+\.\d s$", line)]
+    pipeline = "meltano run tap-dynamic target-duckdb"
+    assert steps == ["Meltano", "tap-dynamic", "target-duckdb", pipeline, pipeline]
+
+
+@in_a_project
+def test_the_second_night_loads_what_changed(output: Output) -> None:
+    assert output.after("Night 1")[1:] == ["  500 users and 2,000 visits are loaded."]
+    assert output.after("Night 2")[1:] == [
+        "  added    Eun-ji Sørensen <eunji500@example.com>",
+        "  changed  Eun-ji Novák <eunji1@example.com>: country DE is now FR",
+        "  deleted  Jürgen Okafor <juergen3@example.com>: marked in _sdc_deleted_at",
+        "  3 of 500 users and 12 of 2,012 visits were sent to DuckDB.",
+    ]
+
+
+@in_a_project
+def test_the_tables_show_what_a_person_looks_for(output: Output) -> None:
+    users, visits, exports = (output.after(f"{table} (") for table in ("users", "visits", "exports"))
+    assert users[0].split() == ["id", "email", "firstname", "lastname", "wallet", "lastvisit"]
+    assert "eunji1@example.com" in users[2]
+    assert visits[0].split() == ["id", "address", "chain", "walletname", "createdat"]
+    assert [row.split()[1:3] for row in exports[1:]] == [["users", "completed"], ["visits", "completed"]] * 2
+
+
+@in_a_project
+def test_the_next_steps_work(output: Output, project: Project) -> None:
+    steps = output.after("What next")
+    assert "  The database is output/sandbox.duckdb. Query it:" in steps
+    assert steps[-3:] == [
+        "    export TAP_DYNAMIC_ENVIRONMENT_ID=...",
+        "    export TAP_DYNAMIC_API_TOKEN=dyn_...",
+        "    python3 -m sandbox.demo",
+    ]
+    module, *arguments = shlex.split(next(line for line in steps if "sandbox.query" in line))[2:]
+    query = project.start(module.removeprefix("sandbox."), *arguments)
+    rows = query.communicate(timeout=60)[0].splitlines()
+    assert query.returncode == 0
+    assert rows[0].split() == ["chain", "count_star()"]
+    assert sum(int(row.split()[1]) for row in rows[1:]) == 501
+
+
+@in_a_project
+def test_the_picture_shows_the_output(output: Output) -> None:
+    """If it does not: `python3 -m sandbox.picture docs/images/demo.svg`."""
+    expected = draw(f"{PROMPT}\n{output.text}")
+    assert picture_lines(PICTURE.read_text("utf-8")) == picture_lines(expected)
+    assert re.sub(r"\s+", "", "".join(picture_lines(expected))) == re.sub(
+        r"\s+|\d+\.\d s\n", "", f"{PROMPT}\n{output.text}"
+    )
+
+
+def picture_lines(svg: str) -> list[str]:
+    """Return the text of a picture by line, without durations."""
+    lines: dict[float, list[tuple[float, str]]] = {}
+    for text in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text"):  # noqa: S314 (our own file)
+        assert text.text
+        lines.setdefault(float(text.attrib["y"]), []).append((float(text.attrib["x"]), text.text))
+    words = [" ".join(word for _, word in sorted(line)) for _, line in sorted(lines.items())]
+    return [re.sub(r" *\d+\.\d s$", "", line) for line in words]
+
+
+@in_a_project
+def test_with_a_token_it_reads_from_dynamic(output: Output, project: Project, sandbox: Sandbox) -> None:
+    assert output  # the plugins are installed
+    sandbox.add("users", csv_file("users", 7))
+    demo = project.start(**sandbox.variables, COLUMNS="60")
+    text, _ = demo.communicate(timeout=120)
+    assert demo.returncode == 0, text
+    assert "Source: your environment of Dynamic" in text
+    assert "users (7 rows)" in text
+    assert "The database is output/warehouse.duckdb." in text
+    assert sandbox.config["api_token"] not in text
+    assert max(map(display_width, text.splitlines())) <= 60
+
+
+@in_a_project
+def test_a_step_that_fails_shows_its_output(output: Output, project: Project, sandbox: Sandbox) -> None:
+    assert output  # the plugins are installed
+    token = "dyn_" + "wrong" * 8
+    demo = project.start(**{**sandbox.variables, "TAP_DYNAMIC_API_TOKEN": token})
+    text, _ = demo.communicate(timeout=120)
+    assert demo.returncode == 1
+    assert "Dynamic refused the API token (401)" in text
+    assert token not in text
+    assert "Traceback" not in text
+
+
+@in_a_project
+def test_ctrl_c_ends_the_demo_and_what_it_started(output: Output, project: Project) -> None:
+    assert output  # the plugins are installed
+    demo = project.start()
+    assert demo.stdout
+    while not demo.stdout.readline().startswith("Night 1"):
+        pass
+    demo.send_signal(signal.SIGINT)
+    rest, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 130
+    assert rest.splitlines()[-1] == "Stopped. Run it again at any time."
+    assert len(rest.splitlines()) == 2
+    assert project.processes() == []
+
+
+CHOICES: dict[str, tuple[tuple[int, int], dict[tuple[int, int], str], str | None]] = {
+    "the running one is suitable": ((3, 12), {(3, 13): "/usr/bin/python3.13"}, None),
+    "the oldest suitable": ((3, 10), {}, None),
+    "too new": ((3, 14), {(3, 11): "/usr/bin/python3.11"}, "/usr/bin/python3.11"),
+    "the newest suitable": ((3, 14), {(3, 10): "a", (3, 13): "b", (3, 12): "c"}, "b"),
+    "others are unsuitable": ((3, 15), {(3, 14): "a", (3, 9): "b", (3, 10): "c"}, "c"),
+}
+
+
+@pytest.mark.parametrize(("own", "others", "chosen"), CHOICES.values(), ids=CHOICES)
+def test_the_choice_of_an_interpreter(
+    own: tuple[int, int], others: dict[tuple[int, int], str], chosen: str | None
+) -> None:
+    assert choose_interpreter(own, others) == chosen
+
+
+@pytest.mark.parametrize("others", [{}, {(3, 14): "a"}, {(3, 9): "a"}])
+def test_without_a_suitable_interpreter_one_line_says_what_to_install(others: dict[tuple[int, int], str]) -> None:
+    with pytest.raises(NoInterpreterError, match=r"^.* 3\.14: install Python 3\.13, .*\.$") as raised:
+        choose_interpreter((3, 14), others)
+    assert len(str(raised.value)) <= 80
+
+
+@pytest.mark.parametrize("width", [20, 60, 80, 200])
+def test_a_table_fits_its_width(width: int) -> None:
+    columns = ["id", "email", "lastname", "wallet", "note"]
+    rows: list[list[Any]] = [["5" * 36, f"{'a' * 30}@example.com", "王" * 9, "0x" + "f" * 40, None], [1, 2, 3, 4, 5]]
+    lines = list(table_lines(columns, rows, width))
+    assert max(map(display_width, lines)) <= width
+    assert lines[0].startswith("id")
+    assert (lines[1].split()[0] == "5" * 36) is (width == 200)
+
+
+def test_cells_contain_no_control_characters() -> None:
+    assert printable("a\nb\x1b[31mc\x07") == "a b [31mc "
+    assert printable(None) == ""
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    monkeypatch.setenv("COLUMNS", "60")
+    yield Terminal()
+
+
+def test_a_failed_command_is_shown_without_the_token(terminal: Terminal, capfd: pytest.CaptureFixture[str]) -> None:
+    steps = Steps(terminal, os.environ, secret="dyn_secret")
+    steps.run("quiet", sys.executable, "-c", "print('noise')")
+    with pytest.raises(SystemExit) as raised:
+        steps.run("loud", sys.executable, "-c", "print('reason: dyn_secret'); exit(3)")
+    assert raised.value.code == 1
+    out = re.sub(r" +\d\.\d s", "", capfd.readouterr().out)
+    assert out == "  quiet\n  loud\n  failed with exit code 3:\nreason: ...\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "coloured"),
+    [({}, False), ({"FORCE_COLOR": "1"}, True), ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False)],
+)
+def test_colour(variables: dict[str, str], coloured: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert Terminal().style("x", "red") == ("\x1b[31mx\x1b[0m" if coloured else "x")
