@@ -72,8 +72,10 @@ class Demo:
         else:
             with Sandbox() as sandbox:
                 self.load_two_nights(sandbox)
-        self.show_tables()
-        self.show_next_steps()
+        tables = self.tables()
+        for table in tables:
+            self.show_table(table)
+        self.show_next_steps(tables)
 
     def install(self) -> None:
         """Install Meltano and the plugins, unless they are installed already."""
@@ -145,39 +147,46 @@ class Demo:
             if user["_sdc_deleted_at"]:
                 self.terminal.labelled("deleted", f"{describe(user)}: marked in _sdc_deleted_at", "red")
 
-    def show_tables(self) -> None:
-        """Show a few rows of each table."""
+    def tables(self) -> list[str]:
+        """Return the tables that have rows."""
         listed = "select table_name from information_schema.tables where table_schema = 'dynamic'"
-        tables = {row[0] for row in query(self.database, listed).rows}
-        for table, names in SAMPLE_COLUMNS.items():
-            if table in tables:
-                self.show_table(table, names)
+        present = [row[0] for row in query(self.database, listed).rows]
+        return [
+            name for name in SAMPLE_COLUMNS if name in present and query(self.database, f"from {name} limit 1").rows
+        ]
 
-    def show_table(self, table: str, names: list[str]) -> None:
+    def show_table(self, table: str) -> None:
         """Show a few rows of a table."""
         present = query(self.database, f"from {table} limit 0").columns
         condition = "where _sdc_deleted_at is null" if "_sdc_deleted_at" in present else ""
         order = "order by _sdc_row_number" if "_sdc_row_number" in present else ""
         (count,) = query(self.database, f"from {table} select count(*) {condition}").rows[0]
         sample = query(self.database, f"from {table} {condition} {order} limit {SAMPLE_SIZE}").records
-        columns = [name for name in names if name in present] or present
+        columns = [name for name in SAMPLE_COLUMNS[table] if name in present] or present
         self.terminal.heading(f"{table} ({count:,} rows)")
         self.terminal.table(
             columns, [[str(row[c])[:10] if c in DATES and row[c] else row[c] for c in columns] for row in sample]
         )
 
-    def show_next_steps(self) -> None:
+    def show_next_steps(self, tables: list[str]) -> None:
         """Show what to type next."""
         self.terminal.heading("What next")
-        self.terminal.line(f"The database is {self.database.relative_to(ROOT)}. Query it:", indent=2)
-        self.terminal.command("python3 -m sandbox.query", '"select chain, count(*) from users group by 1"')
-        if self.is_real:
-            self.terminal.line("Load your own warehouse every night: see README.md.", indent=2)
+        if "users" not in tables and "visits" not in tables:
+            self.terminal.line("There is no completed export yet. Make one in Dynamic's", indent=2)
+            self.terminal.line("dashboard, or let the tap request one:", indent=2)
+            self.terminal.command("export TAP_DYNAMIC_REQUEST_EXPORTS=true")
+            self.terminal.command("python3 -m sandbox.demo")
             return
-        self.terminal.line("Load your own exports with a token of your environment:", indent=2)
-        self.terminal.command(f"export {CREDENTIALS[0]}=...")
-        self.terminal.command(f"export {CREDENTIALS[1]}=dyn_...")
-        self.terminal.command("python3 -m sandbox.demo")
+        self.terminal.line(f"The database is {self.database.relative_to(ROOT)}. Query it:", indent=2)
+        if self.is_real:
+            self.terminal.command("python3 -m sandbox.query", f'"from {tables[0]} limit 10"')
+            self.terminal.line("Load them into your own warehouse every night: see README.md.", indent=2)
+        else:
+            self.terminal.command("python3 -m sandbox.query", '"select chain, count(*) from users group by 1"')
+            self.terminal.line("Load your own exports with a token of your environment:", indent=2)
+            self.terminal.command(f"export {CREDENTIALS[0]}=...")
+            self.terminal.command(f"export {CREDENTIALS[1]}=dyn_...")
+            self.terminal.command("python3 -m sandbox.demo")
 
 
 def add_exports(sandbox: Sandbox, day: str, users: list[list[str]], visits: list[list[str]]) -> None:

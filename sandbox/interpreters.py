@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Version = tuple[int, int]
 LOADER_VERSIONS: list[Version] = [(3, 13), (3, 12), (3, 11), (3, 10)]
-"""Versions that the tap supports and DuckDB before 1.3 (see `meltano.yml`) has wheels for, preferred first."""
+"""Versions that the tap supports and for which DuckDB before 1.3 (see `meltano.yml`) has wheels, preferred first."""
 
 
 class NoInterpreterError(Exception):
