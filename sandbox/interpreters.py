@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -43,11 +44,12 @@ def choose_interpreter(own: Version, others: Mapping[Version, str]) -> str | Non
 
 def find_interpreters() -> dict[Version, str]:
     """Find the interpreters on the PATH that start; a shim of pyenv, for example, may not."""
-    found = {}
+    found: dict[Version, str] = {}
     for version in LOADER_VERSIONS:
-        path = shutil.which(f"python{version[0]}.{version[1]}")
-        if path and _version_of(path) == version:
-            found[version] = path
+        for folder in os.get_exec_path():
+            path = shutil.which(f"python{version[0]}.{version[1]}", path=folder)
+            if version not in found and path and _version_of(path) == version:
+                found[version] = path
     return found
 
 

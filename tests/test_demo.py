@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sandbox.data import csv_file
-from sandbox.interpreters import NoInterpreterError, choose_interpreter
+from sandbox.interpreters import NoInterpreterError, choose_interpreter, find_interpreters
 from sandbox.picture import PROMPT, draw
 from sandbox.server import Fault
 from sandbox.steps import Steps
@@ -238,6 +238,21 @@ def test_without_a_suitable_interpreter_one_line_says_what_to_install(others: di
     with pytest.raises(NoInterpreterError, match=r"^.* 3\.14: install Python 3\.13, .*\.$") as raised:
         choose_interpreter((3, 14), others)
     assert len(str(raised.value)) <= 80
+
+
+def test_an_interpreter_that_does_not_start_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = (sys.version_info.major, sys.version_info.minor)
+    name = f"python{own[0]}.{own[1]}"
+    for folder in ("shims", "bin"):
+        (tmp_path / folder).mkdir()
+    shim = tmp_path / "shims" / name
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    shim.chmod(0o755)
+    (tmp_path / "bin" / name).symlink_to(sys.executable)
+    monkeypatch.setenv("PATH", str(tmp_path / "shims"))
+    assert find_interpreters() == {}
+    monkeypatch.setenv("PATH", f"{tmp_path / 'shims'}{os.pathsep}{tmp_path / 'bin'}")
+    assert find_interpreters() == {own: str(tmp_path / "bin" / name)}
 
 
 @pytest.mark.parametrize("width", [20, 60, 80, 200])
