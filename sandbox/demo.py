@@ -163,7 +163,7 @@ class Demo:
         (count,) = query(self.database, f"from {table} select count(*) {condition}").rows[0]
         sample = query(self.database, f"from {table} {condition} {order} limit {SAMPLE_SIZE}").records
         columns = [name for name in SAMPLE_COLUMNS[table] if name in present] or present
-        self.terminal.heading(f"{table} ({count:,} rows)")
+        self.terminal.heading(f"{table} ({count:,} row{'' if count == 1 else 's'})")
         self.terminal.table(
             columns, [[str(row[c])[:10] if c in DATES and row[c] else row[c] for c in columns] for row in sample]
         )
