@@ -50,6 +50,7 @@ class Demo:
 
     def __init__(self, terminal: Terminal, environment: Mapping[str, str]) -> None:
         self.terminal = terminal
+        self.source = describe_source(environment)
         self.is_real = all(environment.get(name) for name in CREDENTIALS)
         self.database = ROOT / "output" / ("warehouse.duckdb" if self.is_real else "sandbox.duckdb")
         self.variables = {
@@ -63,8 +64,7 @@ class Demo:
     def run(self) -> None:
         """Install, load, and show what was loaded."""
         self.terminal.line("Dynamic's exports into DuckDB, with tap-dynamic and Meltano", "bold")
-        source = "your environment of Dynamic" if self.is_real else "a simulated Dynamic with sample exports"
-        self.terminal.line(f"Source: {source}")
+        self.terminal.line(f"Source: {self.source}")
         self.install()
         if self.is_real:
             self.terminal.heading("Load the newest exports")
@@ -180,13 +180,21 @@ class Demo:
         self.terminal.line(f"The database is {self.database.relative_to(ROOT)}. Query it:", indent=2)
         if self.is_real:
             self.terminal.command("python3 -m sandbox.query", f'"from {tables[0]} limit 10"')
-            self.terminal.line("Load them into your own warehouse every night: see README.md.", indent=2)
+            self.terminal.line("Load your own warehouse every night: see README.md.", indent=2)
         else:
             self.terminal.command("python3 -m sandbox.query", '"select chain, count(*) from users group by 1"')
             self.terminal.line("Load your own exports with a token of your environment:", indent=2)
             self.terminal.command(f"export {CREDENTIALS[0]}=...")
             self.terminal.command(f"export {CREDENTIALS[1]}=dyn_...")
             self.terminal.command("python3 -m sandbox.demo")
+
+
+def describe_source(environment: Mapping[str, str]) -> str:
+    """Return what the exports are read from."""
+    missing = [name for name in CREDENTIALS if not environment.get(name)]
+    if not missing:
+        return "your environment of Dynamic"
+    return f"a simulated Dynamic ({missing[0]} is not set)" if len(missing) == 1 else "a simulated Dynamic"
 
 
 def add_exports(sandbox: Sandbox, day: str, users: list[list[str]], visits: list[list[str]]) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sandbox.data import csv_file
+from sandbox.demo import describe_source
 from sandbox.interpreters import NoInterpreterError, choose_interpreter, find_interpreters
 from sandbox.picture import PROMPT, draw
 from sandbox.server import Fault
@@ -215,6 +216,13 @@ def test_ctrl_c_ends_the_demo_and_what_it_started(output: Output, project: Proje
     assert text.splitlines()[-1] == "Stopped. Run it again at any time."
     assert "Traceback" not in text
     assert project.processes() == []
+
+
+def test_the_source_depends_on_both_variables() -> None:
+    environment_id, token = {"TAP_DYNAMIC_ENVIRONMENT_ID": "x"}, {"TAP_DYNAMIC_API_TOKEN": "dyn_x"}
+    assert describe_source({**environment_id, **token}) == "your environment of Dynamic"
+    assert describe_source({}) == "a simulated Dynamic"
+    assert describe_source(environment_id) == "a simulated Dynamic (TAP_DYNAMIC_API_TOKEN is not set)"
 
 
 CHOICES: dict[str, tuple[tuple[int, int], dict[tuple[int, int], str], str | None]] = {
