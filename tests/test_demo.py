@@ -42,14 +42,15 @@ class Project:
     folder: Path
 
     def start(self, module: str = "demo", *arguments: str, **variables: str) -> subprocess.Popen[str]:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("TAP_DYNAMIC_", "MELTANO_"))}
+        ignored = ("TAP_DYNAMIC_", "MELTANO_", "FORCE_COLOR")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(ignored)}
         return subprocess.Popen(
             [sys.executable, "-m", f"sandbox.{module}", *arguments],
             cwd=self.folder,
             env={**inherited, "COLUMNS": "80", "PYTHONIOENCODING": "utf-8", **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
         )
 
     def processes(self) -> list[str]:
