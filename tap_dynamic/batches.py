@@ -95,10 +95,13 @@ class BatchWriter(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish the last file; after an error it is not stored."""
-        if error is None:
-            self.finish()
-        elif self.file:
-            self.file.close()
+        try:
+            if error is None:
+                self.finish()
+        finally:
+            if self.file:
+                self._abandon()
+                self.file.close()
 
     def add(self, rows: int, content: Any) -> None:
         """Add records to the current file, or to a new one where they would exceed `batch_size`.
@@ -163,6 +166,9 @@ class BatchWriter(ABC):
     @abstractmethod
     def _close(self) -> None: ...
 
+    @abstractmethod
+    def _abandon(self) -> None: ...
+
 
 class JsonLinesWriter(BatchWriter):
     """Writes gzipped JSON lines."""
@@ -188,6 +194,9 @@ class JsonLinesWriter(BatchWriter):
     @override
     def _close(self) -> None:
         self.packed.close()
+
+    @override
+    def _abandon(self) -> None: ...
 
 
 class ParquetWriter(BatchWriter):
@@ -278,6 +287,10 @@ class ParquetWriter(BatchWriter):
         if self.tables:
             self._write_group()
         self.parquet.close()
+
+    @override
+    def _abandon(self) -> None:
+        self.parquet.is_open = False  # or it would write to the closed file when it is collected
 
 
 AS_THEY_ARE = {"string", "integer", "boolean", "date", "date-time"}
@@ -430,10 +443,7 @@ def storage_failure(error: Exception) -> str:
     codes = [_s3_code(e) for e in chain]
     names = [name for name in (*codes, *(type(e).__name__ for e in chain)) if name]
     if found := next((STORAGE_FAILURES[name] for name in names if name in STORAGE_FAILURES), None):
-        endpoint = next(
-            (e.kwargs.get("endpoint_url") for e in chain if isinstance(getattr(e, "kwargs", None), dict)), ""
-        )
-        return found.format(endpoint=host_of(endpoint or ""))
+        return found.format(endpoint=host_of(next(filter(None, map(_endpoint, chain)), "")))
     if reason := next((e.strerror for e in chain if isinstance(e, OSError) and e.strerror), None):
         return reason.lower() if isinstance(error, OSError) else f"{names[0]}: {reason.lower()}"
     return names[0]
