@@ -75,8 +75,10 @@ class DynamicStream(Stream):
         batch_config = super().get_batch_config(config)
         if batch_config and batch_config.encoding.format == "jsonl":
             batch_config.encoding.compression = "gzip"
-        elif batch_config and "batch_size" not in config["batch_config"]:
-            batch_config.batch_size = 100_000  # rows of a Parquet file
+        elif batch_config:
+            batch_config.encoding.compression = None  # Parquet compresses its own pages
+            if "batch_size" not in config["batch_config"]:
+                batch_config.batch_size = 100_000
         return batch_config
 
     @override
@@ -151,5 +153,4 @@ class DynamicStream(Stream):
             for record in records:
                 with self.reporting_failures():
                     for message in self._generate_record_messages(record):  # private: runs maps and filters
-                        writer = writers[message.stream]
-                        writer.add(1, writer.encode_records([message.record]))
+                        writers[message.stream].add_record(message.record, self.record_label)

@@ -12,7 +12,8 @@ from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
 from singer_sdk.singerlib.catalog import SelectionMask
 
 from tap_dynamic.base import DynamicStream
-from tap_dynamic.csvfile import ROWS_PER_CHUNK
+from tap_dynamic.batches import MisfitError
+from tap_dynamic.csvfile import ROWS_PER_CHUNK, row_error
 from tap_dynamic.errors import TapError, first_line
 from tap_dynamic.keys import FALLBACK_KEY
 from tap_dynamic.layout import Catalog
@@ -195,7 +196,11 @@ class RowStream(DynamicStream):
                 names = load.layout.names
                 with self.new_batch_writer(batch_config, self.name, load.layout.schema) as writer:
                     for rows, values in load.chunks(min(ROWS_PER_CHUNK, batch_config.batch_size)):
-                        writer.add(rows, writer.encode_values(names, values))
+                        try:
+                            content = writer.encode_values(names, values)
+                        except MisfitError as error:
+                            raise row_error(load.label, load.numbers[error.index], error.problem) from None
+                        writer.add(rows, content)
                         counter.increment(rows)
             else:
                 self.write_mapped_batches(batch_config, self.counted(load.records(), counter))

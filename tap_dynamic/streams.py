@@ -148,9 +148,12 @@ class ExportsStream(DynamicStream, RESTStream[None]):
             except TapError as error:  # of row streams: the metadata is written all the same
                 errors.append(error)
 
-        self.write_mapped_batches(batch_config, records())
+        try:
+            self.write_mapped_batches(batch_config, records())
+        except TapError as error:
+            errors.append(error)
         if errors:
-            raise errors[0]
+            raise TapError("\n".join(dict.fromkeys("\n".join(e.message for e in errors).splitlines())))
         return ()
 
 

@@ -92,19 +92,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     content = yaml.safe_load((ROOT / "meltano.yml").read_text())
     content["plugins"]["extractors"][0]["pip_url"] = f"-e {ROOT}"
-    content["plugins"]["loaders"] += [
-        loader(
-            "target-postgres",
-            pip_url="meltanolabs-target-postgres~=0.8",
-            dialect="postgres",
-            settings={
-                **dict.fromkeys(("host", "user", "password", "database", "default_target_schema"), "string"),
-                "port": "integer",
-                "hard_delete": "boolean",
-            },
-        ),
-        loader("target-csv", pip_url="meltanolabs-target-csv~=0.5", settings={"output_path": "string"}),
-    ]
+    content["plugins"]["loaders"].append(
+        loader("target-csv", pip_url="meltanolabs-target-csv~=0.5", settings={"output_path": "string"})
+    )
     (folder / "meltano.yml").write_text(yaml.safe_dump(content, sort_keys=False))
     Project(folder)("install")
     return folder
