@@ -7,7 +7,7 @@ import gzip
 import shutil
 import sys
 from abc import ABC, abstractmethod
-from datetime import date, datetime
+from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 20
 """Bytes that are copied to the storage at once."""
+ENCODE_JSON = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class BatchWriter(ABC):
@@ -215,16 +216,29 @@ def _arrow_array(kind: str, values: list[Any]) -> Any:
     import pyarrow as pa  # noqa: PLC0415 (an extra)
 
     if kind == "date-time":
-        return pa.array(msgspec.convert(values, list[datetime | None]), pa.timestamp("us", "UTC"))
+        return _arrow_timestamps(values)
     if kind == "date":
-        return pa.array(msgspec.convert(values, list[date | None]), pa.date32())
+        return pa.array(values, pa.string()).cast(pa.date32())
     if kind == "number":
         return pa.array([None if v is None else float(v) for v in values], pa.float64())
     if kind in {"integer", "boolean"}:
         return pa.array(values, pa.int64() if kind == "integer" else pa.bool_())
     if kind in {"object", "array"}:
-        return pa.array([None if v is None else msgspec.json.encode(v).decode() for v in values], pa.string())
-    return pa.array([None if v is None else str(v) for v in values], pa.string())
+        values = [None if v is None else ENCODE_JSON(v).decode() for v in values]
+    try:
+        return pa.array(values, pa.string())
+    except TypeError:  # a type that the tap does not convert to
+        return pa.array([None if v is None else str(v) for v in values], pa.string())
+
+
+def _arrow_timestamps(values: list[Any]) -> Any:
+    import pyarrow as pa  # noqa: PLC0415 (an extra)
+
+    microseconds = pa.timestamp("us", "UTC")
+    try:
+        return pa.array(values, pa.string()).cast(microseconds)  # eight times as fast as datetime objects
+    except pa.ArrowInvalid:  # fractions of more than six digits
+        return pa.array(msgspec.convert(values, list[datetime | None]), microseconds)
 
 
 WRITERS: dict[str, type[BatchWriter]] = {"jsonl": JsonLinesWriter, "parquet": ParquetWriter}
