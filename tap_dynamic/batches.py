@@ -20,8 +20,8 @@ from singer_sdk.helpers._batch import SDKBatchMessage
 
 from tap_dynamic.convert import type_of
 from tap_dynamic.errors import TapError, causes, first_line, host_of
-from tap_dynamic.layout import quoted
 from tap_dynamic.messages import RecordEncoder, encode_records
+from tap_dynamic.names import quoted
 from tap_dynamic.tempfiles import disk_error, new_temporary_file
 
 if sys.version_info >= (3, 12):

@@ -261,10 +261,10 @@ def loaders(place: Workplace) -> None:
             (place.folder / "target.json").write_text(json.dumps({**base, **extra}))
             pipeline = f"cd {place.folder} && tap-dynamic --config tap.json | target-postgres --config target.json"
             found = measure("sh", "-ec", pipeline, PATH=place.variables["PATH"])
-            first = first or found["cpu"]
+            first = first or found.cpu
             if query("select count(*) from dynamic.users") != [[str(rows)]]:
                 sys.exit(f"{name}: rows are missing")
-            numbers = f"{found['seconds']:.0f} | {found['cpu']:.0f} | {found['mib']:.0f} | {found['cpu'] / first:.2f}"
+            numbers = f"{found.seconds:.0f} | {found.cpu:.0f} | {found.mib:.0f} | {found.cpu / first:.2f}"
             print(f"| {name} | {numbers} |", flush=True)
 
 
