@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sandbox.server import API_TOKEN, Sandbox
+from tests.meltano_project import installed, postgres, postgres_server, project  # noqa: F401 (fixtures)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
