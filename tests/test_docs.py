@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from sandbox.data import csv_file
 from tests.conftest import ROOT
@@ -93,6 +94,10 @@ NOT_RUN = {
     "meltano add target-snowflake": "a cloud warehouse",
     "meltano config set target-snowflake --interactive": "a cloud warehouse, and a dialog",
     "meltano run tap-dynamic target-snowflake": "a cloud warehouse",
+    "meltano run --full-refresh tap-dynamic target-postgres": "test_meltano.py runs it, into DuckDB",
+    "meltano run tap-dynamic-users target-postgres &": "test_meltano.py runs it, into files",
+    "meltano run tap-dynamic-visits target-postgres &": "test_meltano.py runs it, into files",
+    "wait": "for the two above",
 }
 """Commands that no test runs, and why."""
 RUN_ELSEWHERE = {"bulk.md": "the tests of that page", "performance.md": "the benchmarks"}
@@ -148,20 +153,11 @@ def test_from_a_clone_to_a_warehouse(sandbox: Sandbox, postgres: Postgres, tmp_p
     sandbox.add("visits", csv_file("visits", 7))
     (tmp_path / "tap-dynamic").symlink_to(ROOT)
     definition = tmp_path / "target-postgres.yml"  # instead of the Meltano Hub
-    settings = [f"- {{name: {name}}}" for name in ("host", "port", "user", "password", "database")]
-    definition.write_text(
-        "\n".join(
-            [
-                "name: target-postgres",
-                "namespace: target_postgres",
-                f"pip_url: {EXTRA_LOADERS['target-postgres']}",
-                "executable: target-postgres",
-                "settings:",
-                *settings,
-                "- {name: default_target_schema}",
-            ]
-        )
-    )
+    names = ("host", "user", "password", "database", "default_target_schema")
+    settings = [{"name": name} for name in names] + [{"name": "port", "kind": "integer"}]
+    name, namespace, pip_url = "target-postgres", "target_postgres", EXTRA_LOADERS["target-postgres"]
+    fields = {"name": name, "namespace": namespace, "executable": name, "pip_url": pip_url, "settings": settings}
+    definition.write_text(yaml.safe_dump(fields))
     stand_ins = {
         "meltano add target-postgres": f"meltano add target-postgres --from-ref {definition}",
         f"{RAW}tap-dynamic.yml": str(tmp_path / "published.yml"),
@@ -198,8 +194,18 @@ def test_from_a_clone_to_a_warehouse(sandbox: Sandbox, postgres: Postgres, tmp_p
     assert ".env" in (warehouse / ".gitignore").read_text()
     for block in rest:
         run(block, warehouse)
-    assert postgres.query("select count(*), count(email) from dynamic.users") == [["5", "5"]]
+    assert postgres.query("select count(*) from dynamic.users") == [["5"]]
     assert postgres.query("select count(*) from dynamic.visits") == [["7"]]
     assert "downloadUrl" not in str(
         postgres.query("select column_name from information_schema.columns where table_name = 'exports'")
     )
+
+    page = ROOT / "docs" / "meltano.md"
+    schedule = next(block for block in blocks(page, "yaml") if "schedules:" in block)
+    with (warehouse / "meltano.yml").open("a") as file:
+        file.write(schedule)
+    sandbox.add("users", csv_file("users", 6))
+    for block in [*blocks(page, "sh"), *blocks(ROOT / "docs" / "exports-and-state.md", "sh")]:
+        run(block, warehouse)
+    run("\n".join(blocks(ROOT / "docs" / "changes.md", "sh")), warehouse)
+    assert postgres.query("select count(*) from dynamic.users") == [["6"]]
