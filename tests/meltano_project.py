@@ -58,9 +58,13 @@ class Project:
             text=True,
         )
 
-    def __call__(self, *arguments: str, ok: bool = True, **variables: str) -> str:
-        """Run Meltano and return its output; `ok=False` expects a failure."""
-        return finish(self.start(*arguments, **variables), ok=ok)
+    def __call__(self, *arguments: str, **variables: str) -> str:
+        """Run Meltano and return its output."""
+        return finish(self.start(*arguments, **variables))
+
+    def fail(self, *arguments: str, **variables: str) -> str:
+        """Run Meltano, expect a failure and return its output."""
+        return finish(self.start(*arguments, **variables), ok=False)
 
     def edit(self, **fields: Any) -> dict[str, Any]:
         """Set fields of the extractor in meltano.yml, and return the file's content."""
@@ -78,14 +82,14 @@ class Project:
         """Pipe messages into a loader, without Meltano."""
         file = self.folder / f"{loader}.json"
         file.write_text(json.dumps(config))
-        command = [self.executable(loader, loader), "--config", file]
+        command: list[str | Path] = [self.executable(loader, loader), "--config", file]
         completed = subprocess.run(command, input=messages.encode(), capture_output=True, cwd=self.folder, check=False)
         assert completed.returncode == 0, completed.stderr.decode()[-3000:]
 
     def duckdb(self, query: str, file: str = "warehouse") -> list[list[Any]]:
         """Query a DuckDB file."""
-        command = [self.executable("target-duckdb", "python"), "-c", QUERY, self.output / f"{file}.duckdb", query]
-        completed = subprocess.run(command, capture_output=True, check=False, text=True)
+        python, database = self.executable("target-duckdb", "python"), self.output / f"{file}.duckdb"
+        completed = subprocess.run([python, "-c", QUERY, database, query], capture_output=True, check=False, text=True)
         assert completed.returncode == 0, completed.stderr
         return [json.loads(line) for line in completed.stdout.splitlines()]
 
@@ -173,18 +177,18 @@ def postgres_server() -> Iterator[Postgres]:
     if os.geteuid() == 0:  # the server refuses to run as root
         shutil.chown(folder, "postgres")
         options["user"] = "postgres"
-    data = folder / "data"
+    data, sockets = str(folder / "data"), str(folder)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    initdb = ["initdb", "-D", data, "-U", "tap", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"]
-    subprocess.run([SERVER / initdb[0], *initdb[1:]], check=True, **options)
-    settings = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-k", folder]
-    server = subprocess.Popen([SERVER / "postgres", "-D", data, "-p", str(port), *settings], **options)
+    initial = ["-D", data, "-U", "tap", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"]
+    subprocess.run([SERVER / "initdb", *initial], check=True, **options)
+    settings = ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-k", sockets]
+    server = subprocess.Popen([SERVER / "postgres", "-D", data, *settings], **options)
     try:
-        ready = [SERVER / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
+        address = ["-h", "127.0.0.1", "-p", str(port)]
         deadline = time.monotonic() + 30
-        while subprocess.run(ready, check=False, **options).returncode:
+        while subprocess.run([SERVER / "pg_isready", *address], check=False, **options).returncode:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         yield Postgres(port)

@@ -36,8 +36,7 @@ def test_a_private_certificate_authority(tmp_path: Path) -> None:
         untrusted = tap(environment={"REQUESTS_CA_BUNDLE": ""})
     host = sandbox.api_url.split("/")[2]
     assert untrusted.code == 1
-    assert untrusted.errors == [
-        f"A request to Dynamic failed: the TLS certificate of {host} is not trusted."
-        " Check api_url, the proxy and the CA certificates of this machine."
-    ]
+    reason = f"the TLS certificate of {host} is not trusted"
+    advice = "Check api_url, the proxy and the CA certificates of this machine."
+    assert untrusted.errors == [f"A request to Dynamic failed: {reason}. {advice}"]
     assert not untrusted.out

@@ -77,16 +77,16 @@ def test_elt_selection_and_bad_settings(project: Project, sandbox: Sandbox) -> N
     assert any("excluded" in line and "downloadUrl" in line for line in listed.splitlines())
     assert any("selected" in line and "users.loyalty points" in line for line in listed.splitlines())
     wrong = {**sandbox.variables, "TAP_DYNAMIC_API_TOKEN": "dyn_wrong"}
-    assert "Dynamic refused the API token (401)" in project("run", "tap-dynamic", "target-jsonl", ok=False, **wrong)
+    assert "Dynamic refused the API token (401)" in project.fail("run", "tap-dynamic", "target-jsonl", **wrong)
     bad = {"TAP_DYNAMIC_SNAPSHOTS": "newest", "TAP_DYNAMIC_POLL_INTERVAL": "soon"}
-    log = project("config", "test", "tap-dynamic", ok=False, **{**sandbox.variables, **bad})
+    log = project.fail("config", "test", "tap-dynamic", **{**sandbox.variables, **bad})
     assert "Setting snapshots must be one of latest, all." in log
     assert "Setting poll_interval must be of type number." in log
     assert "Traceback" not in log
     assert sandbox.count("create") == 0
 
 
-def test_a_setting_changes_one_line_of_the_project_file(project: Project, sandbox: Sandbox) -> None:
+def test_a_setting_changes_one_line_of_the_project_file(project: Project) -> None:
     file = project.folder / "meltano.yml"
     file.write_text((ROOT / "meltano.yml").read_text())
     before = file.read_text().splitlines()
