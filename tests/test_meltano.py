@@ -270,25 +270,31 @@ def nights(tap: Tap, sandbox: Sandbox) -> list[str]:
 
 def test_changes_only_into_duckdb(project: Project, nights: list[str]) -> None:
     """`hard_delete` deletes the rows that have `_sdc_deleted_at`."""
-    for file, hard_delete in (("hard", True), ("soft", False)):
+
+    def feed(file: str, messages: str, *, hard_delete: bool) -> list[list[Any]]:
         config = {"filepath": str(project.output / f"{file}.duckdb"), "default_target_schema": "dynamic"}
-        for rows, messages in zip(NIGHTS, nights, strict=True):
-            project.feed("target-duckdb", messages, **config, hard_delete=hard_delete)
-            there = project.duckdb("select id, email, _sdc_deleted_at is null from dynamic.users order by id", file)
-            assert [row[:2] for row in there if row[2]] == rows
-            assert not hard_delete or all(row[2] for row in there)
-        assert [row[0] for row in there if not row[2]] == ([] if hard_delete else ["3"])
+        project.feed("target-duckdb", messages, **config, hard_delete=hard_delete)
+        return project.duckdb("select id, email, _sdc_deleted_at is null from dynamic.users order by id", file)
+
+    for rows, messages in zip(NIGHTS, nights, strict=True):
+        assert feed("hard", messages, hard_delete=True) == [[*row, True] for row in rows]
+    there = feed("soft", "".join(nights), hard_delete=False)
+    assert [row[:2] for row in there if row[2]] == NIGHTS[-1]
+    assert [row[0] for row in there if not row[2]] == ["3"]
 
 
 def test_changes_only_into_postgresql(project: Project, nights: list[str], postgres: Postgres) -> None:
     """The target keeps deleted rows marked: its `hard_delete` acts on ACTIVATE_VERSION only."""
-    for hard_delete in (True, False):
-        postgres.query("drop schema if exists dynamic cascade")
-        for rows, messages in zip(NIGHTS, nights, strict=True):
-            project.feed("target-postgres", messages, **postgres.config, hard_delete=hard_delete)
-            there = "select id, email from dynamic.users where _sdc_deleted_at is null order by id"
-            assert postgres.query(there) == rows
-        assert postgres.query("select id from dynamic.users where _sdc_deleted_at is not null") == [["3"]]
+    alive = "select id, email from dynamic.users where _sdc_deleted_at is null order by id"
+    marked = "select id from dynamic.users where _sdc_deleted_at is not null"
+    for rows, messages in zip(NIGHTS, nights, strict=True):
+        project.feed("target-postgres", messages, **postgres.config, hard_delete=True)
+        assert postgres.query(alive) == rows
+    assert postgres.query(marked) == [["3"]]
+    postgres.query("drop schema dynamic cascade")
+    project.feed("target-postgres", "".join(nights), **postgres.config, hard_delete=False)
+    assert postgres.query(alive) == NIGHTS[-1]
+    assert postgres.query(marked) == [["3"]]
 
 
 def test_duckdb_needs_a_column_that_is_not_text(project: Project) -> None:
