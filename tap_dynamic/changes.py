@@ -106,8 +106,8 @@ def fingerprint(layout: Layout, config: Mapping[str, Any], deselected_parts: Seq
 
 def columns_in(file: CsvFile, layout: Layout) -> tuple[Column, ...]:
     """Find the columns of a layout in another file."""
-    names = column_names(file.header, layout.known)
-    return tuple(replace(c, index=names.index(c.name) if c.name in names else None) for c in layout.columns)
+    places = {name: index for index, name in enumerate(column_names(file.header, layout.known))}
+    return tuple(replace(column, index=places.get(column.name)) for column in layout.columns)
 
 
 def find_changes(
@@ -145,12 +145,8 @@ def find_changes(
                 problem = "the key of the earlier export is not unique"
                 continue
             if not is_complete:
-                changes = Changes(
-                    difference.emitted,
-                    added=difference.added,
-                    changed=difference.changed,
-                    unchanged=difference.unchanged,
-                )
+                d = difference
+                changes = Changes(d.emitted, added=d.added, changed=d.changed, unchanged=d.unchanged)
             rows = difference.gone
             for other in known[1:]:  # counted with another old file
                 if others := compare(other, old_index):
