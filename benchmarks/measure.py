@@ -1,4 +1,4 @@
-"""Measuring commands."""
+"""Measuring commands side by side."""
 
 from __future__ import annotations
 
@@ -7,37 +7,121 @@ import os
 import statistics
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sandbox.setup import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-Measurement = dict[str, float]
-"""`seconds`, `cpu` seconds and `mib` of peak memory of a process, and its exit `code`."""
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one run of a command took: `seconds`, `cpu` seconds, and `mib` of peak memory of all its processes."""
+
+    seconds: float
+    cpu: float
+    mib: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A command that is measured.
+
+    Args:
+        command: The command.
+        variables: Its environment variables.
+        prepare: Called before each run.
+        verify: Called after each run; exits if it did not do its work.
+    """
+
+    command: tuple[str | Path, ...]
+    variables: Mapping[str, str] = field(default_factory=dict)
+    prepare: Callable[[], object] = lambda: None
+    verify: Callable[[], object] = lambda: None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The medians of a candidate's runs, and the largest peak.
+
+    Args:
+        name: The candidate.
+        rows: Rows that each run read.
+        time_ratio: The median of its time by the baseline's, run by run.
+        cpu_ratio: The same of CPU time.
+    """
+
+    name: str
+    rows: int
+    seconds: float
+    cpu: float
+    mib: float
+    time_ratio: float
+    cpu_ratio: float
+
+    @property
+    def speed(self) -> float:
+        """Rows per second."""
+        return self.rows / self.seconds
+
+    @property
+    def cpu_per_million(self) -> float:
+        """CPU seconds for a million rows."""
+        return self.cpu / self.rows * 1e6
+
+
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a candidate.
+
+    It leaves out the caller's Python settings: PYTHONDONTWRITEBYTECODE would make every process compile its imports.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return {**inherited, **variables, "PYTHONPATH": str(ROOT)}
 
 
 def measure(*command: str | Path, out: str | Path = os.devnull, **variables: str) -> Measurement:
     """Run a command and measure it; exit if it fails."""
     arguments = [sys.executable, "-S", ROOT / "benchmarks" / "launch.py", out, *command]
-    # Ignore the caller's Python settings: PYTHONDONTWRITEBYTECODE would make every process compile its imports.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    environment = {**inherited, **variables, "PYTHONPATH": str(ROOT)}
     completed = subprocess.run(
-        list(map(str, arguments)), env=environment, cwd=ROOT, capture_output=True, text=True, check=True
+        list(map(str, arguments)), env=environment(variables), cwd=ROOT, capture_output=True, text=True, check=True
     )
-    measurement: Measurement = json.loads(completed.stdout)
-    if measurement["code"]:
+    report = json.loads(completed.stdout)
+    if report.pop("code"):
         sys.exit(f"{command} failed:\n{completed.stderr[-2000:]}")
-    return measurement
+    return Measurement(**report)
 
 
-def median(measurements: list[Measurement], name: str) -> float:
-    """Return the median of one quantity."""
-    return statistics.median(measurement[name] for measurement in measurements)
+def compare(candidates: Mapping[str, Candidate], baseline: str, rows: int, pairs: int) -> list[Summary]:
+    """Measure candidates in turn, in alternating order.
+
+    Args:
+        candidates: What is measured, by name.
+        baseline: The one that the others are compared with.
+        rows: Rows that each run reads.
+        pairs: Runs of each.
+    """
+    runs: dict[str, list[Measurement]] = {name: [] for name in candidates}
+    for turn in range(pairs):
+        for name in reversed(list(candidates)) if turn % 2 else candidates:
+            candidate = candidates[name]
+            candidate.prepare()
+            runs[name].append(measure(*candidate.command, **candidate.variables))
+            candidate.verify()
+            print(f"  {name}: {runs[name][-1].seconds:.1f} s", file=sys.stderr, flush=True)
+    return [summarize(name, rows, measured, runs[baseline]) for name, measured in runs.items()]
 
 
-def median_ratio(measurements: list[Measurement], baseline: list[Measurement], name: str) -> float:
-    """Return the median ratio of one quantity to that of the baseline, run by run."""
-    return statistics.median(measured[name] / base[name] for measured, base in zip(measurements, baseline))
+def summarize(name: str, rows: int, runs: list[Measurement], baseline: list[Measurement]) -> Summary:
+    """Summarize the runs of one candidate; see `Summary`."""
+    return Summary(
+        name,
+        rows,
+        seconds=statistics.median(run.seconds for run in runs),
+        cpu=statistics.median(run.cpu for run in runs),
+        mib=max(run.mib for run in runs),
+        time_ratio=statistics.median(run.seconds / base.seconds for run, base in zip(runs, baseline)),
+        cpu_ratio=statistics.median(run.cpu / base.cpu for run, base in zip(runs, baseline)),
+    )

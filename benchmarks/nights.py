@@ -4,52 +4,87 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from benchmarks import environments
 from benchmarks.data import users
-from benchmarks.measure import Measurement, measure, median, median_ratio
+from benchmarks.measure import Candidate, compare, measure
+from benchmarks.results import Bar, Chart, Options, Result, markdown
 from sandbox.server import Sandbox
-from sandbox.setup import install
+
+if TYPE_CHECKING:
+    from benchmarks.measure import Summary
+
+ALL, ALL_ALONE = "all rows into target-duckdb", "all rows, the tap alone"
+CHANGES, CHANGES_ALONE = "changes only into target-duckdb", "changes only, the tap alone"
+HEADER = ("a later night", "seconds", "CPU s", "peak MiB", "time / all rows")
 
 
-def compare_nights(python: Path, rows: int, changed: float, pairs: int) -> None:
-    """Print what a night costs with and without `changes_only`.
-
-    Args:
-        python: The interpreter that runs the tap.
-        rows: Rows of the file.
-        changed: Share of the rows that changed since the night before.
-        pairs: Runs of each candidate.
-    """
-    target = install("target-duckdb", "--quiet", "target-duckdb~=0.8", "duckdb<1.3") / "target-duckdb"
+def run(options: Options) -> Result:
+    """Compare a night with and without `changes_only`."""
     with tempfile.TemporaryDirectory() as folder, Sandbox() as sandbox:
-        sandbox.add("users", users(rows, 11))
-        loaded, database, settings, state = (Path(folder, n) for n in ("loaded", "night.duckdb", "target", "state"))
-        settings.write_text(json.dumps({"filepath": str(database), "default_target_schema": "dynamic"}))
-        configs = {name: Path(folder, name) for name in ("full", "changes")}
-        for name, config in configs.items():
-            config.write_text(json.dumps({**sandbox.config, "changes_only": name == "changes"}))
-        command = f"{python} -m tap_dynamic --config {configs['changes']} | {target} --config {settings}"
-        states = subprocess.run(["sh", "-c", command], capture_output=True, check=True, text=True).stdout  # noqa: S607
-        state.write_text(states.splitlines()[-1])
-        shutil.copy(database, loaded)
-        sandbox.add("users", users(rows, 11, changed=changed))
-        candidates = {
-            f"{name}{pipe}": f"{python} -m tap_dynamic --config {config} --state {state} {into}"
-            for name, config in configs.items()
-            for pipe, into in ((" into the target", f"| {target} --config {settings}"), (", the tap alone", ""))
-        }
-        results: dict[str, list[Measurement]] = {name: [] for name in candidates}
-        for _ in range(pairs):
-            for name, line in candidates.items():
-                shutil.copy(loaded, database)
-                results[name].append(measure("sh", "-c", line))
-    for name, measurements in results.items():
-        ratio = median_ratio(measurements, results["full into the target"], "seconds")
-        peak = max(measurement["mib"] for measurement in measurements)
-        seconds, cpu = median(measurements, "seconds"), median(measurements, "cpu")
-        print(
-            f"| {name} | {rows:,} | {changed:.0%} | {seconds:.1f} | {cpu:.1f} | {peak:.0f} | {ratio:.3f} |", flush=True
-        )
+        candidates = make_candidates(Path(folder), sandbox, options)
+        summaries = compare(candidates, ALL, options.rows, options.pairs)
+    table = markdown(
+        HEADER,
+        ((s.name, f"{s.seconds:.1f}", f"{s.cpu:.1f}", f"{s.mib:.0f}", f"{s.time_ratio:.2f}") for s in summaries),
+    )
+    return Result("nights", table, chart(summaries, options))
+
+
+def make_candidates(folder: Path, sandbox: Sandbox, options: Options) -> dict[str, Candidate]:
+    """Load the first night, add the export of the second one, and make the candidates."""
+    tap, target = f"{environments.tap()} -m tap_dynamic", environments.target_duckdb()
+    loaded, database, settings, states, state = (
+        folder / name for name in ("loaded", "night.duckdb", "target", "states", "state")
+    )
+    settings.write_text(json.dumps({"filepath": str(database), "default_target_schema": "dynamic"}))
+    every, changes = folder / "all.json", folder / "changes.json"
+    every.write_text(json.dumps(sandbox.config))
+    changes.write_text(json.dumps({**sandbox.config, "changes_only": True}))
+
+    sandbox.add("users", users(options.rows, options.columns))
+    into_target = f"| {target} --config {settings}"
+    measure(*bash(f"{tap} --config {changes} {into_target}"), out=states)
+    state.write_text(states.read_text().splitlines()[-1])
+    shutil.copy(database, loaded)
+    sandbox.add("users", users(options.rows, options.columns, changed=options.changed / 100))
+
+    restore = partial(shutil.copy, loaded, database)
+    commands = {
+        ALL: f"{tap} --config {every} --state {state} {into_target}",
+        ALL_ALONE: f"{tap} --config {every} --state {state}",
+        CHANGES: f"{tap} --config {changes} --state {state} {into_target}",
+        CHANGES_ALONE: f"{tap} --config {changes} --state {state}",
+    }
+    return {name: Candidate(bash(command), prepare=restore) for name, command in commands.items()}
+
+
+def bash(line: str) -> tuple[str, ...]:
+    """Return a command that fails if any part of a pipeline does."""
+    return "bash", "-o", "pipefail", "-c", line
+
+
+def chart(summaries: list[Summary], options: Options) -> Chart:
+    """Draw the duration of the nights."""
+    changes = next(s for s in summaries if s.name == CHANGES)
+    return Chart(
+        "nights",
+        f"With changes_only, a night that changes {options.changed:g} % of the rows is"
+        f" {1 / changes.time_ratio:.1f} times as fast",
+        f"{options.rows:,} rows of {options.columns} columns into a table that holds the night before, two cores;"
+        " less is better",
+        [
+            Bar(
+                s.name,
+                s.seconds,
+                f"{s.seconds:.1f} s",
+                f"{s.cpu:.1f} CPU s, peak {s.mib:.0f} MiB",
+                is_tap=s.name.startswith("changes"),
+            )
+            for s in summaries
+        ],
+    )

@@ -1,56 +1,237 @@
-"""Load Dynamic's exports into DuckDB through Meltano, and print a sample of the tables.
+"""Load Dynamic's exports into DuckDB through Meltano, and show what was loaded.
 
 Reads from Dynamic if TAP_DYNAMIC_ENVIRONMENT_ID and TAP_DYNAMIC_API_TOKEN are set, otherwise from the sandbox.
 """
 
 from __future__ import annotations
 
-import contextlib
+import io
 import os
+import sys
+import uuid
+from typing import TYPE_CHECKING, Any
 
-from sandbox.data import csv_file
+from sandbox.data import HEADERS, rows, to_csv
+from sandbox.interpreters import NoInterpreterError, loader_interpreter
+from sandbox.query import query
 from sandbox.server import Sandbox
-from sandbox.setup import ROOT, install, run
+from sandbox.setup import BIN, MELTANO, ROOT, Stamp, project_file
+from sandbox.steps import Interrupted, Steps, interrupt_on_signals
+from sandbox.terminal import Terminal
 
-SHOW = """
-import sys, duckdb
-connection = duckdb.connect(sys.argv[1], read_only=True)
-for (table,) in connection.execute("select table_name from information_schema.tables order by 1").fetchall():
-    count = connection.execute(f'select count(*) from dynamic."{table}"').fetchall()[0][0]
-    print(f"\\n{table}: {count:,} rows, for example:")
-    columns = "columns(c -> c not like '!_sdc%' escape '!')"
-    connection.sql(f'select {columns} from dynamic."{table}" limit 4').show(max_width=120)
-print("DuckDB file:", sys.argv[1])
-"""
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MELTANO_COMMAND = ROOT / ".venv" / MELTANO[0] / BIN / "meltano"
+PLUGINS = {"tap-dynamic": "extractors", "target-duckdb": "loaders"}
+CREDENTIALS = ("TAP_DYNAMIC_ENVIRONMENT_ID", "TAP_DYNAMIC_API_TOKEN")
+USERS, VISITS, NEW_VISITS, SEED = 500, 2000, 12, 2
+CHANGED_USER, DELETED_USER = 1, 3
+"""Row numbers of the users who are changed and deleted before night 2."""
+SAMPLE_COLUMNS = {
+    "users": ["id", "email", "firstname", "lastname", "wallet", "lastvisit"],
+    "visits": ["id", "address", "chain", "walletname", "createdat"],
+    "exports": ["id", "model", "status", "completedat"],
+}
+"""Columns to show of each table, where it has them."""
+DATES = {"lastvisit", "createdat", "completedat"}
+SAMPLE_SIZE = 4
+
+Record = dict[str, Any]
+
+
+class Demo:
+    """The demo.
+
+    Args:
+        terminal: Where it is shown.
+        environment: Environment variables.
+    """
+
+    def __init__(self, terminal: Terminal, environment: Mapping[str, str]) -> None:
+        self.terminal = terminal
+        self.source = describe_source(environment)
+        self.is_real = all(environment.get(name) for name in CREDENTIALS)
+        self.database = ROOT / "output" / ("warehouse.duckdb" if self.is_real else "sandbox.duckdb")
+        self.variables = {
+            name: value
+            for name, value in environment.items()
+            if self.is_real or not name.startswith(("TAP_DYNAMIC_", "TARGET_DUCKDB_"))
+        }
+        self.variables["TARGET_DUCKDB_FILEPATH"] = str(self.database)
+        self.steps = Steps(terminal, self.variables, secret=environment.get(CREDENTIALS[1], ""))
+
+    def run(self) -> None:
+        """Install, load, and show what was loaded."""
+        self.terminal.line("Dynamic's exports into DuckDB, with tap-dynamic and Meltano", "bold")
+        self.terminal.line(f"Source: {self.source}")
+        self.install()
+        if self.is_real:
+            self.terminal.heading("Load the newest exports")
+            self.load("dev")
+        else:
+            with Sandbox() as sandbox:
+                self.load_two_nights(sandbox)
+        tables = self.tables()
+        for table in tables:
+            self.show_table(table)
+        self.show_next_steps(tables)
+
+    def install(self) -> None:
+        """Install Meltano and the plugins, unless they are installed already."""
+        self.terminal.heading("Install (takes a minute or two the first time)")
+        if "MELTANO_PYTHON" not in self.variables and (python := loader_interpreter()):
+            self.variables["MELTANO_PYTHON"] = python
+        python = self.variables.get("MELTANO_PYTHON", sys.executable)
+        self.steps.run("Meltano", sys.executable, "-m", "sandbox.setup", *MELTANO)
+        for name, kind in PLUGINS.items():
+            folder = ROOT / ".meltano" / kind / name / "venv"
+            stamp = Stamp(folder / ".installed", project_file("pyproject.toml"), project_file("meltano.yml"), python)
+            if stamp.is_current():
+                self.steps.skip(name)
+            else:
+                self.steps.run(name, MELTANO_COMMAND, "install", name)
+                stamp.write()
+
+    def load(self, environment: str, *options: str) -> None:
+        """Run the pipeline."""
+        command = ("--environment", environment, "run", "--no-install", *options, *PLUGINS)
+        self.steps.run(f"meltano run {' '.join(PLUGINS)}", MELTANO_COMMAND, *command)
+
+    def load_two_nights(self, sandbox: Sandbox) -> None:
+        """Load an export of each model, then a newer one in which a few rows differ."""
+        self.database.unlink(missing_ok=True)
+        self.variables.update(sandbox.variables, TAP_DYNAMIC_CHANGES_ONLY="true")
+        users, visits = list(rows("users", USERS + 1, SEED)), list(rows("visits", VISITS + NEW_VISITS, SEED))
+        self.terminal.heading("Night 1: the first exports, loaded as a whole")
+        add_exports(sandbox, "2026-10-01", users[:USERS], visits[:VISITS])
+        self.load("sandbox", "--full-refresh", "--force")  # an interrupted demo can leave a job that seems to run
+        before = self.users()
+        self.terminal.line(f"{len(before):,} users and {VISITS:,} visits are loaded.", indent=2)
+
+        self.terminal.heading("Night 2: newer exports; changes_only loads what changed")
+        country = HEADERS["users"].index("country")
+        users[CHANGED_USER][country] = "FR"
+        del users[DELETED_USER]
+        add_exports(sandbox, "2026-10-02", users, visits)
+        self.load("sandbox")
+        self.show_changes(before, self.users())
+        sent = [self.rows_of_newest_export(table) for table in ("users", "visits")]
+        text = f"{sent[0]} of {len(users):,} users and {sent[1]} of {len(visits):,} visits were sent to DuckDB."
+        self.terminal.line(text, indent=2)
+
+    def rows_of_newest_export(self, table: str) -> int:
+        """Return the number of rows that the newest export left in a table."""
+        newest = f"from {table} select max(_sdc_exported_at)"
+        result = query(self.database, f"from {table} select count(*) where _sdc_exported_at = ({newest})")
+        return int(result.rows[0][0])
+
+    def users(self) -> dict[str, Record]:
+        """Return the rows of the users' table by id."""
+        return {record["id"]: record for record in query(self.database, "from users").records}
+
+    def show_changes(self, before: dict[str, Record], after: dict[str, Record]) -> None:
+        """Show who was added, changed and deleted."""
+        for key, user in after.items():
+            if key not in before:
+                self.terminal.labelled("added  ", describe(user), "green")
+        for key, user in after.items():
+            changes = [
+                f"{name} {before[key][name] or 'empty'} is now {value or 'empty'}"
+                for name, value in user.items()
+                if key in before and not name.startswith("_sdc_") and value != before[key][name]
+            ]
+            if changes:
+                self.terminal.labelled("changed", f"{describe(user)}: {', '.join(changes)}", "yellow")
+        for user in after.values():
+            if user["_sdc_deleted_at"]:
+                self.terminal.labelled("deleted", f"{describe(user)}: marked in _sdc_deleted_at", "red")
+
+    def tables(self) -> list[str]:
+        """Return the tables that have rows."""
+        listed = "select table_name from information_schema.tables where table_schema = 'dynamic'"
+        present = [row[0] for row in query(self.database, listed).rows]
+        return [
+            name for name in SAMPLE_COLUMNS if name in present and query(self.database, f"from {name} limit 1").rows
+        ]
+
+    def show_table(self, table: str) -> None:
+        """Show a few rows of a table."""
+        present = query(self.database, f"from {table} limit 0").columns
+        condition = "where _sdc_deleted_at is null" if "_sdc_deleted_at" in present else ""
+        order = "order by _sdc_row_number" if "_sdc_row_number" in present else ""
+        (count,) = query(self.database, f"from {table} select count(*) {condition}").rows[0]
+        sample = query(self.database, f"from {table} {condition} {order} limit {SAMPLE_SIZE}").records
+        columns = [name for name in SAMPLE_COLUMNS[table] if name in present] or present
+        self.terminal.heading(f"{table} ({count:,} row{'' if count == 1 else 's'})")
+        self.terminal.table(
+            columns, [[str(row[c])[:10] if c in DATES and row[c] else row[c] for c in columns] for row in sample]
+        )
+
+    def show_next_steps(self, tables: list[str]) -> None:
+        """Show what to type next."""
+        self.terminal.heading("What next")
+        if "users" not in tables and "visits" not in tables:
+            self.terminal.line("There is no completed export yet. Make one in Dynamic's", indent=2)
+            self.terminal.line("dashboard, or let the tap request one:", indent=2)
+            self.terminal.command("export TAP_DYNAMIC_REQUEST_EXPORTS=true")
+            self.terminal.command("python3 -m sandbox.demo")
+            return
+        self.terminal.line(f"The database is {self.database.relative_to(ROOT)}. Query it:", indent=2)
+        if self.is_real:
+            self.terminal.command("python3 -m sandbox.query", f'"from {tables[0]} limit 10"')
+            self.terminal.line("Load your own warehouse every night: see README.md.", indent=2)
+        else:
+            self.terminal.command("python3 -m sandbox.query", '"select chain, count(*) from users group by 1"')
+            self.terminal.line("Load your own exports with a token of your environment:", indent=2)
+            self.terminal.command(f"export {CREDENTIALS[0]}=...")
+            self.terminal.command(f"export {CREDENTIALS[1]}=dyn_...")
+            self.terminal.command("python3 -m sandbox.demo")
+
+
+def describe_source(environment: Mapping[str, str]) -> str:
+    """Return what the exports are read from."""
+    missing = [name for name in CREDENTIALS if not environment.get(name)]
+    if not missing:
+        return "your environment of Dynamic"
+    return f"a simulated Dynamic ({missing[0]} is not set)" if len(missing) == 1 else "a simulated Dynamic"
+
+
+def add_exports(sandbox: Sandbox, day: str, users: list[list[str]], visits: list[list[str]]) -> None:
+    """Add a night's exports, with ids that are the same in each run."""
+    for model, table in (("users", users), ("visits", visits)):
+        sandbox.add(
+            model,
+            to_csv([HEADERS[model], *table]),
+            id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{day}/{model}")),
+            created_at=f"{day}T02:00:00.000Z",
+            completed_at=f"{day}T02:02:00.000Z",
+        )
+
+
+def describe(user: Record) -> str:
+    """Return a user's name and e-mail address."""
+    return f"{user['firstname']} {user['lastname']} <{user['email']}>"
 
 
 def main() -> None:
-    """Install Meltano and the plugins, load the exports and print a sample."""
-    commands = install("meltano", "meltano>=4,<5")
-    run(commands / "meltano", "--log-level=warning", "install")
-    with contextlib.ExitStack() as stack:
-        if os.environ.get("TAP_DYNAMIC_ENVIRONMENT_ID") and os.environ.get("TAP_DYNAMIC_API_TOKEN"):
-            environment, settings, options = "dev", {}, []
-        else:
-            sandbox = stack.enter_context(Sandbox())
-            sandbox.add("users", status="failed")
-            sandbox.add("users", csv_file("users", 500))
-            sandbox.add("visits", csv_file("visits", 2000))
-            environment, options = "sandbox", ["--full-refresh"]
-            settings = sandbox.variables
-            (ROOT / "output" / "sandbox.duckdb").unlink(missing_ok=True)
-        run(
-            commands / "meltano",
-            "--environment",
-            environment,
-            "run",
-            *options,
-            "tap-dynamic",
-            "target-duckdb",
-            **settings,
-        )
-    file = ROOT / "output" / ("sandbox.duckdb" if environment == "sandbox" else "warehouse.duckdb")
-    run(ROOT / ".meltano" / "loaders" / "target-duckdb" / "venv" / commands.name / "python", "-c", SHOW, file)
+    """Run the demo."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    terminal = Terminal()
+    interrupt_on_signals()
+    try:
+        Demo(terminal, os.environ).run()
+    except NoInterpreterError as error:
+        sys.exit(str(error))
+    except BrokenPipeError:  # for example `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Interrupted as interrupted:
+        terminal.line()
+        terminal.line("Stopped. Run it again at any time.")
+        sys.exit(interrupted.exit_code)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,11 @@
-"""Virtual environments for the README's two commands; needs only Python, pip and git."""
+"""Virtual environments for the README's commands; needs only Python, pip and git.
+
+`python -m sandbox.setup NAME REQUIREMENT...` installs one.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -9,6 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = "Scripts" if os.name == "nt" else "bin"
+MELTANO = ("meltano", "meltano>=4,<5")
+"""Arguments of `install`."""
 
 
 def run(*command: str | Path, **environment: str) -> None:
@@ -33,6 +39,9 @@ def install(name: str, *requirements: str) -> Path:
     if sys.version_info < (3, 10):  # noqa: UP036 (the interpreter that runs this may be older)
         sys.exit("tap-dynamic needs Python 3.10 or newer.")
     folder = ROOT / ".venv" / name
+    stamp = Stamp(folder / ".installed", project_file("pyproject.toml"), *requirements)
+    if stamp.is_current():
+        return folder / BIN
     if not (folder / BIN / "pip").exists() and not (folder / BIN / "pip.exe").exists():
         try:
             subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True)
@@ -42,4 +51,35 @@ def install(name: str, *requirements: str) -> Path:
             run(sys.executable, "-m", "virtualenv", "--quiet", folder, PYTHONPATH=str(tools))
         run(folder / BIN / "python", "-m", "pip", "install", "--quiet", "--upgrade", "pip>=25.1")
     run(folder / BIN / "python", "-m", "pip", "install", "--quiet", *requirements)
+    stamp.write()
     return folder / BIN
+
+
+def project_file(name: str) -> str:
+    """Return the content of a file in the project root."""
+    return (ROOT / name).read_text("utf-8")
+
+
+class Stamp:
+    """A file that records what was installed, so that the next run need not install it again.
+
+    Args:
+        path: The file, in the folder that is installed.
+        inputs: All that the installation depends on.
+    """
+
+    def __init__(self, path: Path, *inputs: str) -> None:
+        self.path = path
+        self.digest = hashlib.sha256("\n".join([str(path), *inputs]).encode()).hexdigest()
+
+    def is_current(self) -> bool:
+        """Return whether exactly this was installed."""
+        return self.path.exists() and self.path.read_text("utf-8") == self.digest
+
+    def write(self) -> None:
+        """Record that this is installed."""
+        self.path.write_text(self.digest, "utf-8")
+
+
+if __name__ == "__main__":
+    install(*sys.argv[1:])

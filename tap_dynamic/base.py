@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Stream
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
     from singer_sdk import Tap
     from singer_sdk.helpers._batch import BatchConfig
-    from singer_sdk.helpers.types import Record
+    from singer_sdk.helpers.types import Context, Record
     from singer_sdk.mapper import StreamMap
+    from singer_sdk.metrics import Counter
     from singer_sdk.singerlib import RecordMessage
 
     from tap_dynamic.batches import BatchWriter
@@ -73,8 +75,10 @@ class DynamicStream(Stream):
         batch_config = super().get_batch_config(config)
         if batch_config and batch_config.encoding.format == "jsonl":
             batch_config.encoding.compression = "gzip"
-        elif batch_config and "batch_size" not in config["batch_config"]:
-            batch_config.batch_size = 100_000  # rows of a Parquet file
+        elif batch_config:
+            batch_config.encoding.compression = None  # Parquet compresses its own pages
+            if "batch_size" not in config["batch_config"]:
+                batch_config.batch_size = 100_000
         return batch_config
 
     @override
@@ -106,6 +110,20 @@ class DynamicStream(Stream):
         """Write a STATE message."""
         self._tap.state_writer.write_state(self.tap_state)
 
+    def counted(self, records: Iterator[Record], counter: Counter) -> Iterator[Record]:
+        """Count records; a dry run has a limit."""
+        for record in islice(records, self.ABORT_AT_RECORD_COUNT):
+            yield record
+            counter.increment()
+
+    @contextlib.contextmanager
+    def metered(self, context: Context | None) -> Iterator[Counter]:
+        """Count and time rows as the SDK does."""
+        with self.get_record_counter() as counter, self.get_sync_timer() as timer:
+            counter.with_context(context)
+            timer.with_context(context)
+            yield counter
+
     @contextlib.contextmanager
     def reporting_failures(self) -> Iterator[None]:
         """Turn whatever is raised while a record is mapped or encoded into an expected failure."""
@@ -135,5 +153,4 @@ class DynamicStream(Stream):
             for record in records:
                 with self.reporting_failures():
                     for message in self._generate_record_messages(record):  # private: runs maps and filters
-                        writer = writers[message.stream]
-                        writer.add(1, writer.encode_records([message.record]))
+                        writers[message.stream].add_record(message.record, self.record_label)

@@ -1,22 +1,27 @@
-"""BATCH files (gzipped JSON lines or Parquet) on any storage that the SDK knows, and their messages."""
+"""BATCH files (gzipped JSON lines or Parquet) on a local folder or an object store, and their messages."""
 
 from __future__ import annotations
 
-import contextlib
 import gzip
+import math
+import re
 import shutil
 import sys
 from abc import ABC, abstractmethod
-from datetime import date, datetime
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import msgspec
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 from singer_sdk.helpers._batch import SDKBatchMessage
 
 from tap_dynamic.convert import type_of
-from tap_dynamic.errors import TapError
+from tap_dynamic.errors import TapError, causes, first_line, host_of
 from tap_dynamic.messages import RecordEncoder, encode_records
+from tap_dynamic.names import quoted
 from tap_dynamic.tempfiles import disk_error, new_temporary_file
 
 if sys.version_info >= (3, 12):
@@ -25,15 +30,34 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from singer_sdk.helpers._batch import BatchConfig
+    from singer_sdk.helpers._batch import BatchConfig, StorageTarget
     from typing_extensions import Self
 
 
 BLOCK = 1 << 20
 """Bytes that are copied to the storage at once."""
+PART = 8 << 20
+"""Bytes of a part of a multipart upload, which are kept in memory; s3fs would keep 50 MiB."""
+ROW_GROUP = 64 << 20
+"""Bytes in memory after which a row group is written, if it has not reached `batch_size` rows."""
+PENDING_ROWS, PENDING_SIZE = 1000, 4 << 20
+"""Rows, and characters of their text, that become an Arrow array at once if they come one by one."""
+
+
+class MisfitError(ValueError):
+    """A value that a format can't hold.
+
+    Args:
+        index: Its place among the values.
+        problem: What is wrong, without the value.
+    """
+
+    def __init__(self, index: int, problem: str) -> None:
+        super().__init__(problem)
+        self.index, self.problem = index, problem
 
 
 class BatchWriter(ABC):
@@ -71,10 +95,13 @@ class BatchWriter(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish the last file; after an error it is not stored."""
-        if error is None:
-            self.finish()
-        elif self.file:
-            self.file.close()
+        try:
+            if error is None:
+                self.finish()
+        finally:
+            if self.file:
+                self._abandon()
+                self.file.close()
 
     def add(self, rows: int, content: Any) -> None:
         """Add records to the current file, or to a new one where they would exceed `batch_size`.
@@ -88,11 +115,11 @@ class BatchWriter(ABC):
         """
         if self.rows and self.rows + rows > self.config.batch_size:
             self.finish()
-        if self.file is None:
-            # Local first: the storages of the SDK can write one file at a time, and none is left half written.
-            self.file = new_temporary_file(self.label)
-            self._open(self.file)
         try:
+            if self.file is None:
+                # Local first: a file whose rows can't all be read is not stored.
+                self.file = new_temporary_file(self.label)
+                self._open(self.file)
             self._write(content)
         except OSError as error:
             raise disk_error(self.label, error) from None
@@ -103,37 +130,32 @@ class BatchWriter(ABC):
         if self.file is None:
             return
         self.files += 1
-        name = f"{self.base}-{self.files}.{self.extension}"
         with self.file as file:
             try:
                 self._close()
                 file.seek(0)
             except OSError as error:
                 raise disk_error(self.label, error) from None
-            with self._storage_errors():
-                with self.config.storage.open(name, "wb") as stored:
-                    shutil.copyfileobj(file, stored, BLOCK)
-                url = self.config.storage.get_url(name)
+            url = store_file(file, self.config.storage, f"{self.base}-{self.files}.{self.extension}", self.label)
         self.file, self.rows = None, 0
         self.write_message(SDKBatchMessage(stream=self.stream, encoding=self.config.encoding, manifest=[url]))
 
-    @contextlib.contextmanager
-    def _storage_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            # Storages raise errors of their own libraries, whose texts hold URLs.
-            reason = getattr(error, "strerror", None) or type(error).__name__
-            msg = f"Stream {self.stream}: the storage of BATCH files failed ({reason}). Check batch_config.storage."
-            raise TapError(msg) from None
-
     @abstractmethod
     def encode_values(self, names: Sequence[str], values: Sequence[Sequence[Any]]) -> Any:
-        """Encode the values of each column."""
+        """Encode the values of each column.
+
+        Raises:
+            MisfitError: At a value that the format can't hold.
+        """
 
     @abstractmethod
-    def encode_records(self, records: Sequence[dict[str, Any]]) -> Any:
-        """Encode records."""
+    def add_record(self, record: Mapping[str, Any], label: str) -> None:
+        """Add a record; see `add`.
+
+        Args:
+            record: The record.
+            label: What it is, for messages.
+        """
 
     @abstractmethod
     def _open(self, file: IO[bytes]) -> None: ...
@@ -143,6 +165,9 @@ class BatchWriter(ABC):
 
     @abstractmethod
     def _close(self) -> None: ...
+
+    @abstractmethod
+    def _abandon(self) -> None: ...
 
 
 class JsonLinesWriter(BatchWriter):
@@ -155,8 +180,8 @@ class JsonLinesWriter(BatchWriter):
         return RecordEncoder(names).encode(values)
 
     @override
-    def encode_records(self, records: Sequence[dict[str, Any]]) -> bytes:
-        return encode_records(records)
+    def add_record(self, record: Mapping[str, Any], label: str) -> None:
+        self.add(1, encode_records([dict(record)]))
 
     @override
     def _open(self, file: IO[bytes]) -> None:
@@ -170,61 +195,267 @@ class JsonLinesWriter(BatchWriter):
     def _close(self) -> None:
         self.packed.close()
 
+    @override
+    def _abandon(self) -> None: ...
+
 
 class ParquetWriter(BatchWriter):
     """Writes Parquet with one Arrow schema for all files of a stream, made from its JSON schema.
 
-    Date-times are UTC timestamps, numbers are doubles, objects and arrays are JSON text.
+    Date-times are UTC timestamps of microseconds, numbers are doubles, objects and arrays are JSON text. All columns
+    are nullable. Files are compressed with zstd.
     """
 
     extension = "parquet"
 
-    @property
-    def kinds(self) -> dict[str, str]:
-        """The type of each column, a key of `CONVERTERS`."""
-        return {name: type_of(schema) or "string" for name, schema in self.schema["properties"].items()}
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        import pyarrow as pa  # noqa: PLC0415 (an extra)
+
+        self.kinds = {name: type_of(schema) or "string" for name, schema in self.schema["properties"].items()}
+        self.arrow_schema = pa.schema([(name, _arrow_type(kind)) for name, kind in self.kinds.items()])
+        self.pending: list[list[Any]] = []
+        self.pending_size = self.group_size = 0
 
     @override
     def encode_values(self, names: Sequence[str], values: Sequence[Sequence[Any]]) -> Any:
+        import pyarrow as pa  # noqa: PLC0415 (an extra)
+
         columns = dict(zip(names, values))
-        return [_arrow_array(kind, list(columns[name])) for name, kind in self.kinds.items()]
+        arrays = []
+        for name, kind in self.kinds.items():
+            column = columns[name]
+            try:
+                # Cells of these kinds have been read as Arrow takes them.
+                plain = column if kind in AS_THEY_ARE else [_plain(kind, value) for value in column]
+            except ValueError:
+                index = next(i for i, value in enumerate(column) if not _is_plain(kind, value))
+                raise MisfitError(index, _misfit(name, kind)) from None
+            arrays.append(_arrow_array(kind, plain))
+        return pa.Table.from_arrays(arrays, schema=self.arrow_schema)
 
     @override
-    def encode_records(self, records: Sequence[dict[str, Any]]) -> Any:
-        return [_arrow_array(kind, [r.get(name) for r in records]) for name, kind in self.kinds.items()]
+    def add_record(self, record: Mapping[str, Any], label: str) -> None:
+        row = []
+        for name, kind in self.kinds.items():
+            try:
+                row.append(_plain(kind, record.get(name)))
+            except ValueError:
+                msg = f"{label}: {_misfit(name, kind)}."
+                raise TapError(msg) from None
+        self.pending.append(row)
+        self.pending_size += sum(len(value) for value in row if isinstance(value, str))
+        is_last = self.rows % self.config.batch_size + len(self.pending) >= self.config.batch_size
+        if is_last or len(self.pending) >= PENDING_ROWS or self.pending_size >= PENDING_SIZE:
+            self._add_pending()
+
+    def _add_pending(self) -> None:
+        import pyarrow as pa  # noqa: PLC0415 (an extra)
+
+        if rows := self.pending:
+            self.pending, self.pending_size = [], 0
+            arrays = [_arrow_array(kind, column) for kind, column in zip(self.kinds.values(), zip(*rows))]
+            self.add(len(rows), pa.Table.from_arrays(arrays, schema=self.arrow_schema))
+
+    @override
+    def finish(self) -> None:
+        self._add_pending()
+        super().finish()
 
     @override
     def _open(self, file: IO[bytes]) -> None:
-        self.chunks: list[list[Any]] = []
+        from pyarrow import parquet  # noqa: PLC0415 (an extra)
+
+        self.tables: list[Any] = []
+        self.parquet = parquet.ParquetWriter(file, self.arrow_schema, compression="zstd")
 
     @override
     def _write(self, content: Any) -> None:
-        self.chunks.append(content)
+        self.tables.append(content)
+        self.group_size += content.nbytes
+        if self.group_size >= ROW_GROUP:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        import pyarrow as pa  # noqa: PLC0415 (an extra)
+
+        table, self.tables, self.group_size = pa.concat_tables(self.tables), [], 0
+        self.parquet.write_table(table, row_group_size=table.num_rows)
 
     @override
     def _close(self) -> None:
-        import pyarrow as pa  # noqa: PLC0415 (an extra)
-        from pyarrow import parquet  # noqa: PLC0415
+        if self.tables:
+            self._write_group()
+        self.parquet.close()
 
-        columns = [pa.chunked_array(arrays) for arrays in zip(*self.chunks)]
-        parquet.write_table(pa.Table.from_arrays(columns, names=list(self.kinds)), self.file, compression="zstd")
-        self.chunks = []
+    @override
+    def _abandon(self) -> None:
+        self.parquet.is_open = False  # or it would write to the closed file when it is collected
 
 
-def _arrow_array(kind: str, values: list[Any]) -> Any:
+AS_THEY_ARE = {"string", "integer", "boolean", "date", "date-time"}
+"""Kinds whose values `CONVERTERS` makes as Arrow takes them."""
+INTEGERS = range(-(2**63), 2**63)
+FINE_FRACTION = re.compile(r"(\.\d{6})\d+")
+"""A fraction of a second beyond microseconds, which are the unit of most databases."""
+TEXT_ENCODER = msgspec.json.Encoder(decimal_format="number")
+
+
+def _arrow_type(kind: str) -> Any:
     import pyarrow as pa  # noqa: PLC0415 (an extra)
 
-    if kind == "date-time":
-        return pa.array(msgspec.convert(values, list[datetime | None]), pa.timestamp("us", "UTC"))
-    if kind == "date":
-        return pa.array(msgspec.convert(values, list[date | None]), pa.date32())
+    types = {
+        "date-time": pa.timestamp("us", "UTC"),
+        "date": pa.date32(),
+        "number": pa.float64(),
+        "integer": pa.int64(),
+        "boolean": pa.bool_(),
+    }
+    return types.get(kind, pa.string())
+
+
+def _plain(kind: str, value: Any) -> Any:
+    """Return a value as `_arrow_array` takes it.
+
+    Raises:
+        ValueError: If it does not fit the type.
+    """
+    if value is None or (kind != "number" and kind in NATURAL and type(value) is NATURAL[kind]):
+        if kind == "integer" and value is not None and value not in INTEGERS:
+            raise ValueError
+        return value
     if kind == "number":
-        return pa.array([None if v is None else float(v) for v in values], pa.float64())
+        number = float(value)
+        if math.isinf(number) and not isinstance(value, float):
+            raise ValueError
+        return number if math.isfinite(number) else None  # as in JSON
     if kind in {"integer", "boolean"}:
-        return pa.array(values, pa.int64() if kind == "integer" else pa.bool_())
-    if kind in {"object", "array"}:
-        return pa.array([None if v is None else msgspec.json.encode(v).decode() for v in values], pa.string())
-    return pa.array([None if v is None else str(v) for v in values], pa.string())
+        raise ValueError
+    return value if isinstance(value, str) else TEXT_ENCODER.encode(value).decode()
+
+
+NATURAL: dict[str, type[Any]] = {"string": str, "date": str, "date-time": str, "integer": int, "boolean": bool}
+
+
+def _is_plain(kind: str, value: Any) -> bool:
+    try:
+        _plain(kind, value)
+    except ValueError:
+        return False
+    return True
+
+
+def _misfit(name: str, kind: str) -> str:
+    return (
+        f"column {quoted(name)} holds a value that a Parquet column of type {kind} can't hold."
+        ' Set its type in the catalog or the stream map to ["string", "null"]'
+    )
+
+
+def _arrow_array(kind: str, values: Sequence[Any]) -> Any:
+    import pyarrow as pa  # noqa: PLC0415 (an extra)
+
+    kind_type = _arrow_type(kind)
+    if kind not in {"date", "date-time"}:
+        return pa.array(values, kind_type)
+    try:
+        return pa.array(values, pa.string()).cast(kind_type)
+    except pa.ArrowInvalid:
+        texts = [value and FINE_FRACTION.sub(r"\1", value.upper()) for value in values]
+        return pa.array(texts, pa.string()).cast(kind_type)
 
 
 WRITERS: dict[str, type[BatchWriter]] = {"jsonl": JsonLinesWriter, "parquet": ParquetWriter}
+
+
+def store_file(file: IO[bytes], storage: StorageTarget, name: str, label: str) -> str:
+    """Copy a file to a storage; it appears there whole or not at all.
+
+    `StorageTarget.open` would create the bucket whose name is mistyped, and leave pieces of files in TMPDIR.
+
+    Args:
+        file: The file, at its start.
+        storage: The storage.
+        name: Its name there.
+        label: What it is, for messages.
+
+    Returns:
+        Its URL.
+
+    Raises:
+        TapError: If the storage fails.
+    """
+    try:
+        filesystem, root = url_to_fs(storage.root, **storage.params)
+        path = f"{root.rstrip('/')}/{name}"
+        if isinstance(filesystem, LocalFileSystem):
+            _store_locally(file, Path(path))
+        else:
+            with filesystem.transaction, filesystem.open(path, "wb", block_size=PART) as stored:
+                shutil.copyfileobj(file, stored, BLOCK)
+        return storage.get_url(name)
+    except Exception as error:
+        # Storages raise errors of their own libraries, whose texts hold URLs.
+        msg = (
+            f"{label} can't be stored in {_place(storage.root)}: {storage_failure(error)}. Check batch_config.storage."
+        )
+        raise TapError(msg) from None
+
+
+def _store_locally(file: IO[bytes], path: Path) -> None:
+    partial = path.with_name(f".{path.name}.partial")  # engines that read the folder ignore it
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with partial.open("wb") as stored:
+            shutil.copyfileobj(file, stored, BLOCK)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _place(root: str) -> str:
+    """Return the root of a storage without what could be a secret."""
+    parts = urlsplit(root)
+    return first_line(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl())
+
+
+STORAGE_FAILURES = {
+    "AccessDenied": "access is denied to these credentials",
+    "ExpiredToken": "the session token has expired",
+    "InvalidAccessKeyId": "the access key is unknown",
+    "NoSuchBucket": "the bucket does not exist",
+    "SignatureDoesNotMatch": "the secret key does not match the access key",
+    "NoCredentialsError": "there are no credentials",
+    "PartialCredentialsError": "the credentials are incomplete",
+    "ProfileNotFound": "the AWS profile does not exist",
+    "EndpointConnectionError": "{endpoint} can't be reached",
+    "ConnectTimeoutError": "{endpoint} did not accept a connection in time",
+    "ReadTimeoutError": "{endpoint} did not answer in time",
+    "ConnectionClosedError": "{endpoint} closed the connection",
+}
+"""By the code of S3, or by the type of the error."""
+
+
+def storage_failure(error: Exception) -> str:
+    """Say why a storage failed, without the text of its error: it can hold a URL or a key."""
+    chain = list(causes(error))
+    codes = [_s3_code(e) for e in chain]
+    names = [name for name in (*codes, *(type(e).__name__ for e in chain)) if name]
+    if found := next((STORAGE_FAILURES[name] for name in names if name in STORAGE_FAILURES), None):
+        return found.format(endpoint=host_of(next(filter(None, map(_endpoint, chain)), "")))
+    if reason := next((e.strerror for e in chain if isinstance(e, OSError) and e.strerror), None):
+        return reason.lower() if isinstance(error, OSError) else f"{names[0]}: {reason.lower()}"
+    return names[0]
+
+
+def _s3_code(error: BaseException) -> str:
+    response = getattr(error, "response", None)
+    details = response.get("Error") if isinstance(response, dict) else None
+    code = str(details.get("Code")) if isinstance(details, dict) else ""
+    return code if code.isalnum() else ""
+
+
+def _endpoint(error: BaseException) -> str:
+    options = getattr(error, "kwargs", None)  # of botocore's errors
+    return str(options.get("endpoint_url", "")) if isinstance(options, dict) else ""

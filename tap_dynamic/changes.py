@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from tap_dynamic.errors import TapError
 from tap_dynamic.index import RowIndex, compare, digests, key_digests
-from tap_dynamic.layout import column_names, duplicate_problem
+from tap_dynamic.keys import KEY_ADVICE, duplicate_problem
+from tap_dynamic.names import column_names
 from tap_dynamic.progress import ProgressLogger
-from tap_dynamic.rows import KEY_ADVICE, read_keys
+from tap_dynamic.rows import read_keys
 
 if TYPE_CHECKING:
     import logging
@@ -105,8 +106,8 @@ def fingerprint(layout: Layout, config: Mapping[str, Any], deselected_parts: Seq
 
 def columns_in(file: CsvFile, layout: Layout) -> tuple[Column, ...]:
     """Find the columns of a layout in another file."""
-    names = column_names(file.header, layout.known)
-    return tuple(replace(c, index=names.index(c.name) if c.name in names else None) for c in layout.columns)
+    places = {name: index for index, name in enumerate(column_names(file.header, layout.known))}
+    return tuple(replace(column, index=places.get(column.name)) for column in layout.columns)
 
 
 def find_changes(
@@ -144,12 +145,8 @@ def find_changes(
                 problem = "the key of the earlier export is not unique"
                 continue
             if not is_complete:
-                changes = Changes(
-                    difference.emitted,
-                    added=difference.added,
-                    changed=difference.changed,
-                    unchanged=difference.unchanged,
-                )
+                d = difference
+                changes = Changes(d.emitted, added=d.added, changed=d.changed, unchanged=d.unchanged)
             rows = difference.gone
             for other in known[1:]:  # counted with another old file
                 if others := compare(other, old_index):
@@ -167,18 +164,18 @@ def fill(index: RowIndex, file: CsvFile, columns: Sequence[Column], logger: logg
     Raises:
         TapError: If the file is malformed, or a key is empty.
     """
-    progress = ProgressLogger(f"{file.label}, comparing", "rows", logger)
     keys = [column for column in columns if column.is_key]
     indices = [column.index for column in columns]
     is_whole = indices == list(range(len(file.header)))
-    for number, rows in file.chunks():
-        key = key_digests(read_keys(file.label, keys, number, rows))
-        content = None
-        if with_rows:
-            cells = rows if is_whole else _cells(rows, indices)
-            content = digests(map("\0".join, cells))
-        index.add(number, key, content)
-        progress.update(index.rows)
+    with ProgressLogger(f"{file.label}, comparison", "rows", logger) as progress:
+        for number, rows in file.chunks():
+            key = key_digests(read_keys(file.label, keys, number, rows))
+            content = None
+            if with_rows:
+                cells = rows if is_whole else _cells(rows, indices)
+                content = digests(map("\0".join, cells))
+            index.add(number, key, content)
+            progress.update(index.rows, file.share_read)
 
 
 def _cells(rows: list[list[str]], indices: Sequence[int | None]) -> Iterator[tuple[str, ...]]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urljoin
 
 import requests
 import urllib3
 from singer_sdk.exceptions import RetriableAPIError
 
-from tap_dynamic.errors import FileUnusable, TapError, first_line, host_of, status_of
+from tap_dynamic.errors import FileUnusable, TapError, host_of, status_of
 from tap_dynamic.exports import Export
+from tap_dynamic.responses import check_response, entries_of, export_of
 from tap_dynamic.retry import Backoff
 from tap_dynamic.session import new_session
 
@@ -85,7 +85,7 @@ class ExportsApi:
     def list_exports(self, model: str | None = None) -> list[Export]:
         """Return the well-formed exports of the environment, or of one model, in no order."""
         params = {"model": model} if model else None
-        return self.parse_entries(self.entries(self.retrying(self._send)("GET", params=params)))
+        return self.parse_entries(entries_of(self.retrying(self._send)("GET", params=params)))
 
     def get(self, export_id: str) -> Export:
         """Return an export in its present state.
@@ -94,7 +94,7 @@ class ExportsApi:
             FileUnusable: If there is no such export.
         """
         response = self.retrying(self._send)("GET", f"/{quote(export_id, safe='')}")
-        export = self._parse(response, f"export {export_id}")
+        export = export_of(response, f"export {export_id}")
         if export.id != export_id:
             msg = f"Dynamic answered with another export than {export_id}. Check api_url."
             raise TapError(msg)
@@ -124,7 +124,7 @@ class ExportsApi:
                     return export
                 continue
             try:
-                return self._parse(response, f"the new export of {model}")
+                return export_of(response, f"the new export of {model}")
             except TapError:
                 if export := self._find_new(model, known):
                     return export
@@ -153,71 +153,8 @@ class ExportsApi:
         response = self.session.request(
             method, f"{self.url}/exports{path}", timeout=self.timeout, allow_redirects=False, **kwargs
         )
-        self.check(response)
+        check_response(response, self.environment_id)
         return response
-
-    def check(self, response: requests.Response) -> None:
-        """Sort out the responses that are errors.
-
-        Raises:
-            RetriableAPIError: If another attempt may succeed.
-            TapError: If not, with what to do.
-        """
-        status = response.status_code
-        if status in {408, 429} or not 200 <= status < 500:  # noqa: PLR2004 (1xx: an informational one came first)
-            msg = f"Dynamic answered {status}"
-            raise RetriableAPIError(msg, response)
-        if status >= HTTPStatus.BAD_REQUEST:
-            is_gone = status == HTTPStatus.NOT_FOUND and "/exports/" in response.url
-            raise (FileUnusable if is_gone else TapError)(self.advice(response))
-        if status >= HTTPStatus.MULTIPLE_CHOICES and not urlsplit(response.url).path.endswith("/download"):
-            msg = f"Dynamic answered {status}, a redirect. The token is not sent to another URL: check api_url."
-            raise TapError(msg)
-
-    def advice(self, response: requests.Response) -> str:
-        """Say in one line what failed and what to do."""
-        status, method = response.status_code, response.request.method
-        try:
-            detail = first_line(response.json()["error"])
-        except (ValueError, LookupError, TypeError, RecursionError):
-            detail = ""
-        detail = f" Dynamic says: {detail}" if detail else ""
-        export_id = re.search(r"/exports/([^/?]+)", response.url)
-        label = f"export {export_id[1]}" if export_id else "the exports"
-        environment = f"environment {self.environment_id}"
-        if status == HTTPStatus.UNAUTHORIZED:
-            return (
-                "Dynamic refused the API token (401): it is wrong or was revoked. Make a token in"
-                f" Dynamic's dashboard and set api_token.{detail}"
-            )
-        if status == HTTPStatus.FORBIDDEN and method == "POST":
-            return (
-                "Dynamic does not let this token create an export (403). Make the export in Dynamic's dashboard"
-                f" and set request_exports to false: the tap then reads the newest one.{detail}"
-            )
-        if status == HTTPStatus.FORBIDDEN:
-            return (
-                f"Dynamic denied access to {label} (403): the token lacks a scope, or belongs to another"
-                f" environment than environment_id {self.environment_id}.{detail}"
-            )
-        if status == HTTPStatus.NOT_FOUND and export_id:
-            return f"There is no such export (404): {label} is not in {environment}. It may have been deleted.{detail}"
-        if status == HTTPStatus.NOT_FOUND:
-            return f"There is no such environment (404): {environment}. Check environment_id and api_url.{detail}"
-        return f"Dynamic answered {status} to a {method} of {label}.{detail}"
-
-    @staticmethod
-    def entries(response: requests.Response) -> list[Any]:
-        """Return the entries of the list of exports, as they are.
-
-        Raises:
-            TapError: If the response is not such a list.
-        """
-        entries = _json_object(response).get("exports")
-        if not isinstance(entries, list):
-            msg = "Dynamic's list of exports has no `exports`. Check api_url."
-            raise TapError(msg)
-        return entries
 
     def parse_entries(self, entries: Iterable[Any]) -> list[Export]:
         """Parse the list of exports; a malformed entry is a warning."""
@@ -228,22 +165,3 @@ class ExportsApi:
             except ValueError as error:
                 self.logger.warning("Entry %d of the list of exports is ignored: %s.", number, error)
         return exports
-
-    @staticmethod
-    def _parse(response: requests.Response, label: str) -> Export:
-        try:
-            return Export.parse(_json_object(response))
-        except ValueError as error:
-            msg = f"Dynamic's metadata of {label} is malformed: {error}. Make a new export."
-            raise TapError(msg) from None
-
-
-def _json_object(response: requests.Response) -> dict[str, Any]:
-    try:
-        body = response.json()
-    except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, dict):
-        msg = f"Dynamic answered {response.status_code}, but not with a JSON object. Check api_url."
-        raise TapError(msg)
-    return body

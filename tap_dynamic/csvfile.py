@@ -6,14 +6,22 @@ import codecs
 import csv
 import gzip
 import io
-import re
 import sys
 import zlib
-from dataclasses import dataclass
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from tap_dynamic.errors import FileUnusable, TapError, plural
+from tap_dynamic.errors import TapError, plural
+from tap_dynamic.sniff import (
+    GZIP_MAGIC,
+    HEAD_SIZE,
+    MAX_FIELD,
+    Sample,
+    find_delimiter,
+    read_sample,
+    reject_reason,
+    strip_start,
+)
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -25,163 +33,15 @@ if TYPE_CHECKING:
 
     Rows = list[list[str]]
 
-HEAD_SIZE = 1 << 18
-"""Bytes of a file's head, from which its columns and types are read."""
 ROWS_PER_CHUNK = 250
 """Rows that are processed at once: what fits into a processor's cache. With 1,000, a row takes a third longer."""
 CELLS_PER_CHUNK = 25_000
-MAX_FIELD = 16 << 20
-"""Bytes of a field. A larger one is nearly always an unclosed quote."""
 MAX_ROW = 32 << 20
 """Bytes of a row."""
 LARGE_CHUNK = 1 << 20
 """Bytes of a chunk above which its rows are read one by one, and their fields counted before they are parsed."""
 MAX_COLUMNS = 65_536
-GZIP_MAGIC = b"\x1f\x8b"
-BINARY_MAGIC = {b"PK\x03\x04": "a zip archive", b"PK\x05\x06": "a zip archive", b"%PDF": "a PDF document"}
 DAMAGED_GZIP = (OSError, EOFError, zlib.error)
-NOT_CSV = "{}: the file is {}, not CSV. Make a new export."
-INVISIBLE = "\ufeff\u200b"
-DATA_PATTERN = re.compile(
-    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[^@\s]+@[^@\s]+\.[a-z]+|\d{4}-\d\d-\d\d[t ]\d\d:\d\d\S*|0x[0-9a-f]{40}",
-    re.IGNORECASE,
-)
-"""What a cell looks like, but not the name of a column: a UUID, an email address, a date-time, a wallet."""
-JSON_START = re.compile(r"\{\s*[\"}]|\[\s*[\]\[{\"\d-]|\[\s*(?:true|false|null)\b")
-
-csv.field_size_limit(MAX_FIELD)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The head of a file, parsed.
-
-    Args:
-        header: Its first row.
-        rows: The rows after it that are whole, up to the first of another width.
-        delimiter: What separates its fields.
-        is_whole: Whether these are all rows of the file.
-    """
-
-    header: list[str]
-    rows: list[list[str]]
-    delimiter: str = ","
-    is_whole: bool = False
-
-
-def reject_reason(start: bytes) -> str | None:
-    """Say what a file is that is not CSV; None if it may be.
-
-    Args:
-        start: Its first bytes, unpacked.
-    """
-    for magic, kind in BINARY_MAGIC.items():
-        if start.startswith(magic):
-            return kind
-    if start.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")) or _has_wide_characters(start[:1024]):
-        return "UTF-16 or UTF-32"
-    text = start.replace(b"\0", b"").decode("utf-8", "ignore")
-    while text != (text := text.lstrip().lstrip(INVISIBLE)):
-        pass
-    return "HTML, XML or JSON" if text.startswith("<") or JSON_START.match(text) else None
-
-
-def _has_wide_characters(head: bytes) -> bool:
-    """Whether NUL characters recur as in UTF-16 or UTF-32: nearly always in some places, nearly never in others."""
-    shares = [head[i::4].count(0) / max(1, len(head[i::4])) for i in range(4)]
-    return len(head) >= 4 and max(shares) > 0.8 and min(shares) < 0.2  # noqa: PLR2004 (a rough share)
-
-
-def header_problem(header: list[str], *, has_rows: bool = True) -> str | None:
-    """Say why a first row is not a header; None if it may be. The text holds no part of the row.
-
-    Args:
-        header: Its cells.
-        has_rows: Whether rows follow.
-    """
-    if any(DATA_PATTERN.fullmatch(cell.strip()) for cell in header):
-        return "the first row is not a header, but data"
-    if len(header) == 1 and "|" in header[0]:
-        return "the header has no comma, but |, which is not read as a delimiter"
-    if len(header) == 1 and not has_rows and header[0].strip().casefold() != "id":
-        return "the file is plain text, not CSV"
-    text = "".join(header)
-    if "\ufffd" in text or sum(c < " " and c not in "\t\r\n" for c in text) > len(text) // 10:
-        return "the header has bytes that are not text"
-    return None
-
-
-def find_delimiter(text: str) -> str:
-    """Return the delimiter of a file: a comma, unless its header has none, but semicolons or tabs."""
-    lines = re.split(r"[\r\n]+", re.sub(r'"(?:[^"]|"")*"', "quoted", text))
-    line = next((line for line in lines if line.strip()), "")
-    other = max(";\t", key=line.count)
-    return other if "," not in line and other in line else ","
-
-
-def read_sample(start: bytes, *, is_whole: bool, label: str, header: list[str] | None = None) -> Sample:
-    """Parse the head of a file.
-
-    Args:
-        start: Its first bytes, unpacked.
-        is_whole: Whether they are all of it; otherwise the last row may be cut.
-        label: The file, for messages.
-        header: The header, where it is known: it may be longer than the head.
-
-    Raises:
-        FileUnusable: If the file is not CSV, or has no header.
-    """
-    if problem := reject_reason(start):
-        raise FileUnusable(NOT_CSV.format(label, problem))
-    text = strip_start(start.replace(b"\0", b"")).decode("utf-8", "replace")
-    delimiter = find_delimiter(text)
-    rows: list[list[str]] = []
-    is_malformed = False
-    try:
-        rows.extend(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except csv.Error:  # the rows before are whole
-        is_malformed = True
-    if not is_whole and not is_malformed:
-        rows = rows[:-1]
-    rows = [row for row in rows if row]
-    if not rows and not header:
-        problem = "the header can't be read" if text.strip() else "the file is empty"
-        msg = f"{label}: {problem}. Make a new export."
-        raise FileUnusable(msg)
-    header, rows = (rows[0], rows[1:]) if rows else (header or [], [])
-    if problem := header_problem(header, has_rows=bool(rows) or not is_whole):
-        msg = f"{label}: {problem}. Make a new export."
-        raise FileUnusable(msg)
-    end = next((i for i, row in enumerate(rows) if len(row) != len(header)), len(rows))
-    return Sample(header, rows[:end], delimiter, is_whole and not is_malformed and end == len(rows))
-
-
-def strip_start(data: bytes) -> bytes:
-    """Remove byte-order marks and blank lines before the header."""
-    while data != (data := data.lstrip(b"\r\n").removeprefix(codecs.BOM_UTF8)):
-        pass
-    return data
-
-
-def unpack_head(data: bytes, *, is_whole: bool) -> tuple[bytes, bool]:
-    """Unpack the first bytes of a gzip file of any number of members; other data stays as it is.
-
-    Returns:
-        At most `HEAD_SIZE` bytes, and whether they are all of the file.
-    """
-    if not data.startswith(GZIP_MAGIC):
-        return data, is_whole
-    unpacked, rest = b"", data
-    while rest and len(unpacked) <= HEAD_SIZE:
-        member = zlib.decompressobj(31)
-        try:
-            unpacked += member.decompress(rest, HEAD_SIZE + 1 - len(unpacked))
-        except zlib.error:
-            return unpacked, False
-        if not member.eof:
-            return unpacked[:HEAD_SIZE], False
-        rest = member.unused_data.lstrip(b"\0")
-    return unpacked[:HEAD_SIZE], is_whole and len(unpacked) <= HEAD_SIZE
 
 
 class CsvFile:
@@ -197,6 +57,7 @@ class CsvFile:
         self.file, self.label, self.sample = file, label, sample
         self.header = sample.header
         self.dropped_nuls = 0
+        self.size = file.seek(0, io.SEEK_END)
 
     @classmethod
     def open(cls, file: IO[bytes], label: str) -> CsvFile:
@@ -224,6 +85,11 @@ class CsvFile:
                 raise error
             header = rows[0] if rows else None
         return cls(file, label, read_sample(start, is_whole=is_whole, label=label, header=header))
+
+    @property
+    def share_read(self) -> float:
+        """The part of the file that the current pass has read, from 0 to 1."""
+        return self.file.tell() / self.size
 
     def chunks(self, count: int = ROWS_PER_CHUNK) -> Iterator[tuple[int, Rows]]:
         """Read all rows from the first.

@@ -9,7 +9,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -17,9 +17,21 @@ import urllib3
 from singer_sdk.exceptions import RetriableAPIError
 
 from tap_dynamic.errors import FileUnusable, TapError, failure_reason, host_of, status_of
-from tap_dynamic.progress import ProgressLogger
+from tap_dynamic.progress import MIN_RATE, RATE_WINDOW, ProgressLogger, RateMonitor
+from tap_dynamic.remote import (
+    EXPIRED,
+    ChangedError,
+    LineRecorder,
+    check_encoding,
+    check_resumed,
+    check_start,
+    check_status,
+    is_empty_object,
+    size_of,
+)
 from tap_dynamic.retry import Backoff
 from tap_dynamic.session import new_session
+from tap_dynamic.tempfiles import disk_error, new_temporary_file
 
 if TYPE_CHECKING:
     import logging
@@ -32,21 +44,8 @@ MAX_RESTARTS = 10
 MAX_REDIRECTS = 5
 MAX_REFUSALS = 3
 """How many fresh URLs in a row may be refused."""
-MIN_RATE = 1024
-"""Bytes per second below which a host counts as stalled."""
-RATE_WINDOW = 60.0
-"""Seconds over which the rate is measured."""
-EXPIRED = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
-"""What stores answer to an expired URL: S3 400 or 403, others 401."""
-NEUTRAL_ENCODINGS = {"", "identity", "gzip", "x-gzip", "utf-8", "utf8", "aws-chunked", "binary", "none"}
-"""Values of `Content-Encoding` that leave the stored bytes as they are; gzip is recognised by its first bytes."""
-
 RETRIED = (requests.RequestException, urllib3.exceptions.HTTPError, RetriableAPIError, ConnectionError)
 """Failures that a download survives: it resumes where it was cut."""
-
-
-class _ChangedError(Exception):
-    """The object in the store is not the one that was begun."""
 
 
 @dataclass(frozen=True)
@@ -146,24 +145,6 @@ class FileHost:
         raise TapError(msg)
 
 
-def new_temporary_file(label: str) -> IO[bytes]:
-    """Open a temporary file without a name.
-
-    Raises:
-        TapError: If no folder for temporary files can be written.
-    """
-    try:
-        return tempfile.TemporaryFile()
-    except OSError as error:
-        raise disk_error(label, error) from None
-
-
-def disk_error(label: str, error: OSError) -> TapError:
-    """Make the error of a temporary file that can't be written."""
-    reason = (error.strerror or type(error).__name__).lower()
-    return TapError(f"{label}: temporary files can't be written ({reason}). Make room, or set TMPDIR to a larger disk.")
-
-
 class _Download:
     """One file on its way: the bytes that are here, and how the end is known."""
 
@@ -177,8 +158,12 @@ class _Download:
 
     def run(self) -> None:
         """Read until the file, or its first `limit` bytes, are here."""
+        with self.progress:
+            self._run()
+
+    def _run(self) -> None:
         url, restarts, refusals = self.get_url(), 0, 0
-        window_at, window_received = time.monotonic(), 0
+        rate = RateMonitor()
         backoff = Backoff(f"The download of {self.label}", host_of(url), self.host.logger)
         while True:
             received = self.received
@@ -186,9 +171,9 @@ class _Download:
                 if self._read(url):
                     return
                 error: Exception = RetriableAPIError(f"the connection closed after {self.received:,} bytes")
-            except _ChangedError:
+            except ChangedError:
                 restarts = self._restart(restarts)
-                window_at, window_received = time.monotonic(), 0
+                rate = RateMonitor()
                 backoff.reset()
                 continue
             except RETRIED as caught:
@@ -199,11 +184,7 @@ class _Download:
                 msg = f"{self.label}: the file host refuses fresh URLs ({status}). Check the proxies on the way."
                 raise TapError(msg)
             # A trickle is not progress: it would never end.
-            elapsed = time.monotonic() - window_at
-            is_stalled = elapsed >= RATE_WINDOW and self.received - window_received < MIN_RATE * elapsed
-            if elapsed >= RATE_WINDOW:
-                window_at, window_received = time.monotonic(), self.received
-            if self.received > received and not is_stalled:
+            if not rate.is_stalled(self.received) and self.received > received:
                 backoff.reset()
                 self.host.logger.info("%s: cut after %s bytes, resuming.", self.label, f"{self.received:,}")
                 if self.received - received < MIN_RATE:
@@ -240,15 +221,20 @@ class _Download:
         with self.host.get(url, headers, self.label) as response:
             is_chunked = response.headers.get("Transfer-Encoding", "").strip().lower() == "chunked"
             lines = LineRecorder.install(response) if is_chunked else None
-            if self._is_empty(response):
+            if not self.received and is_empty_object(response):
                 self.size = 0
                 return True
-            self._check(response)
+            check_status(response, self.label)
+            if self.received:
+                check_resumed(response, self.received, self.etag, self.size)
+            else:
+                check_start(response, self.label, is_ranged=self.limit is not None)
+            check_encoding(response, self.label)
             if not self.received:
                 self._begin(response, url, is_chunked=is_chunked)
             is_full = self._receive(response)
         if self.wanted is not None and self.received > self.wanted:
-            raise _ChangedError
+            raise ChangedError
         if is_full or self.wanted is not None:
             return is_full or self.received == self.wanted
         if lines and lines.is_ended:  # the last chunk proves the end
@@ -262,17 +248,12 @@ class _Download:
         )
         raise TapError(msg)
 
-    def _is_empty(self, response: requests.Response) -> bool:
-        """Whether a ranged first request was answered for an empty object."""
-        is_unsatisfiable = response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
-        return is_unsatisfiable and not self.received and _size_of(response) == 0
-
     def _begin(self, response: requests.Response, url: str, *, is_chunked: bool) -> None:
         """Learn what identifies the object, and its size in bytes."""
         tag, length = response.headers.get("ETag", ""), response.headers.get("Content-Length", "")
         self.etag = tag if tag.startswith('"') else None  # a weak one does not prove equal bytes
         if response.status_code == HTTPStatus.PARTIAL_CONTENT:
-            self.size = _size_of(response) or self._probe_size(url)
+            self.size = size_of(response) or self._probe_size(url)
         elif re.fullmatch(r"[0-9]{1,18}", length) and not is_chunked:
             self.size = int(length)
         else:
@@ -291,18 +272,16 @@ class _Download:
 
     def _receive(self, response: requests.Response) -> bool:
         """Store what arrives, each byte as soon as it is here; return whether the limit was reached."""
-        window_at, window_received = time.monotonic(), self.received
+        rate = RateMonitor(self.received)
         while self.limit is None or self.received < self.limit:
             size = BLOCK if self.limit is None else min(BLOCK, self.limit - self.received)
             block = response.raw.read1(size, decode_content=False)
             if not block:
                 return False
             self._store(block)
-            if (elapsed := time.monotonic() - window_at) >= RATE_WINDOW:
-                if self.received - window_received < MIN_RATE * elapsed:
-                    msg = f"the file host sent less than {MIN_RATE:,} bytes per second for {RATE_WINDOW:.0f} s"
-                    raise RetriableAPIError(msg)
-                window_at, window_received = time.monotonic(), self.received
+            if rate.is_stalled(self.received):
+                msg = f"the file host sent less than {MIN_RATE:,} bytes per second for {RATE_WINDOW:.0f} s"
+                raise RetriableAPIError(msg)
         return True
 
     def _store(self, block: bytes) -> None:
@@ -317,34 +296,6 @@ class _Download:
             raise TapError(msg)
         self.progress.update(self.received, self.received / self.wanted if self.wanted else None)
 
-    def _check(self, response: requests.Response) -> None:
-        """Sort out the responses that are not the bytes that were asked for."""
-        status = response.status_code
-        retried = (*EXPIRED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-        if status in retried or not 200 <= status < 500:  # noqa: PLR2004 (1xx: an informational one came first)
-            msg = f"the file host answered {status}"
-            raise RetriableAPIError(msg, response)
-        if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-            msg = f"{self.label}: the proxy wants a password (407). Check the proxy settings."
-            raise TapError(msg)
-        if response.headers.get("Transfer-Encoding", "chunked").strip().lower() != "chunked":
-            msg = f"{self.label}: the file has a Transfer-Encoding that the tap does not read. Make a new export."
-            raise FileUnusable(msg)
-        is_partial = status == HTTPStatus.PARTIAL_CONTENT
-        starts_here = response.headers.get("Content-Range", "").startswith(f"bytes {self.received}-")
-        if self.received:
-            size = _size_of(response)
-            is_same = response.headers.get("ETag") == self.etag and size in {None, self.size or size}
-            if not is_partial or not starts_here or not is_same:
-                raise _ChangedError
-        elif status != HTTPStatus.OK and not (is_partial and self.limit and starts_here):
-            msg = f"{self.label}: the file host answered {status}: the file is not there. Make a new export."
-            raise FileUnusable(msg)
-        encodings = {e.strip().lower() for e in response.headers.get("Content-Encoding", "").split(",")}
-        if encodings - NEUTRAL_ENCODINGS:
-            msg = f"{self.label}: the file has a Content-Encoding that the tap does not read. Make a new export."
-            raise FileUnusable(msg)
-
     def _probe_size(self, url: str) -> int | None:
         """Request one byte, for the size in its `Content-Range`."""
         with self.host.get(url, {"Range": "bytes=0-0"}, self.label) as probe:
@@ -356,42 +307,5 @@ class _Download:
                 msg = f"the file host answered {probe.status_code}"
                 raise RetriableAPIError(msg, probe)
             if self.etag and probe.headers.get("ETag") != self.etag:
-                raise _ChangedError
-            return _size_of(probe)
-
-
-class LineRecorder:
-    """Remembers the last line that `http.client` read of a chunked body, which takes a cut one for its end."""
-
-    def __init__(self, file: Any) -> None:
-        self.file, self.last = file, b""
-
-    @classmethod
-    def install(cls, response: requests.Response) -> LineRecorder:
-        """Put a recorder before the socket of a response.
-
-        Private in urllib3 and `http.client`, which take a cut size line (`0000`) for the last chunk.
-        """
-        raw: Any = response.raw._fp  # noqa: SLF001 (see above)
-        raw.fp = recorder = cls(raw.fp)
-        return recorder
-
-    def __getattr__(self, name: str) -> Any:
-        """Pass everything else on."""
-        return getattr(self.file, name)
-
-    def readline(self, limit: int = -1) -> bytes:
-        """Read a line."""
-        self.last = self.file.readline(limit)
-        return bytes(self.last)
-
-    @property
-    def is_ended(self) -> bool:
-        """Whether the blank line after the last chunk was read."""
-        return self.last in {b"\r\n", b"\n"}
-
-
-def _size_of(response: requests.Response) -> int | None:
-    """The whole object's size in bytes, from `Content-Range`."""
-    found = re.fullmatch(r"bytes (?:\d+-\d+|\*)/(\d{1,18})", response.headers.get("Content-Range", ""), re.ASCII)
-    return int(found[1]) if found else None
+                raise ChangedError
+            return size_of(probe)

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta, timezone
 from typing import TYPE_CHECKING, Any, cast
+
+import pendulum
 
 from tap_dynamic.errors import TapError, first_line, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
 MODELS = ("users", "visits")
 MAX_PENDING = timedelta(hours=24)
 """How long a requested export may be pending before it is given up."""
 EXPORT_ID_PATTERN = re.compile(r"[0-9A-Za-z-]{1,64}")
 DATETIME_PATTERN = re.compile(
-    r"(\d{4}-\d{2}-\d{2})"
-    r"(?:[Tt ](\d{2}:\d{2})(?::(\d{2})(?:\.(\d+))?)?(?: ?(?:[Zz]|UTC|([+-]\d{2}):?([0-5]\d)))?)?",
-    re.ASCII,
+    r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?(?:[Zz]|UTC|[+-]\d{2}:?[0-5]\d))?)?", re.ASCII
 )
 RFC3339_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:[0-5]\d)", re.ASCII)
 
@@ -30,15 +31,12 @@ def parse_datetime(text: object) -> datetime:
     Raises:
         ValueError: If the text is anything else: a partial date, a time, `now`.
     """
-    found = DATETIME_PATTERN.fullmatch(text) if isinstance(text, str) else None
-    if not found:
+    if not isinstance(text, str) or not DATETIME_PATTERN.fullmatch(text):
         msg = "not a date-time"
         raise ValueError(msg)
-    day, time, second, fraction, hours, minutes = found.groups()
-    offset = f"{hours}:{minutes}" if hours else "+00:00"
-    iso = f"{day}T{time or '00:00'}:{second or '00'}.{(fraction or '')[:6]:0<6}{offset}"
     try:
-        return datetime.fromisoformat(iso).astimezone(timezone.utc)
+        moment = cast("datetime", pendulum.parse(text.upper().removesuffix("UTC").strip()))
+        return moment.astimezone(timezone.utc)
     except OverflowError:
         msg = "out of range"
         raise ValueError(msg) from None

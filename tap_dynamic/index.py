@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import struct
+import sys
+from abc import ABC, abstractmethod
 from array import array
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import chain
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tap_dynamic.tempfiles import disk_error, new_temporary_file
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -40,28 +48,99 @@ def key_digests(columns: Sequence[Sequence[str]]) -> list[bytes]:
     return digests(columns[0] if len(columns) == 1 else map("\0".join, zip(*columns)))
 
 
-class RowIndex:
-    """The digests of the keys of a file's rows (and of the rows), with their numbers, in a temporary file.
+class PartitionedFile(ABC):
+    """Entries in a temporary file without a name, in `PARTITIONS` parts that each fit into memory.
 
     Args:
-        label: The file, for messages.
+        label: The file that is read, for messages.
     """
 
     def __init__(self, label: str) -> None:
         self.label, self.file = label, new_temporary_file(label)
-        self.buffers: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
+        self.buffers: list[list[Any]] = [[] for _ in range(PARTITIONS)]
         self.segments = [array("Q") for _ in range(PARTITIONS)]
-        self.entry_size = self.buffered = self.size = self.rows = 0
+        self.buffered = self.size = self.rows = 0
 
     def __enter__(self) -> Self:
-        """Return the index, which closes its file at the end."""
+        """Return the object, which closes its file at the end."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file, which has no name: it is gone."""
+        """Close the file: it is gone."""
         self.file.close()
+
+    @abstractmethod
+    def pack(self, entries: list[Any]) -> bytes:
+        """Write some entries as bytes."""
+
+    def count(self, rows: int) -> None:
+        """Count entries that were put into the buffers, and write the buffers when they are full."""
+        self.rows += rows
+        self.buffered += rows
+        if self.buffered >= BUFFERED_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        try:
+            for buffer, segments in zip(self.buffers, self.segments):
+                if buffer:
+                    data = self.pack(buffer)
+                    self.file.write(data)
+                    self.file.flush()
+                    segments.extend((self.size, len(data)))
+                    self.size += len(data)
+                    buffer.clear()
+        except OSError as error:
+            raise disk_error(self.label, error) from None
+        self.buffered = 0
+
+    def partitions(self) -> Iterator[Iterator[bytes]]:
+        """Yield the packed entries of each partition, in the order in which they came."""
+        self._flush()
+        for segments in self.segments:
+            yield self._read(segments)
+        self.file.seek(self.size)
+
+    def _read(self, segments: Sequence[int]) -> Iterator[bytes]:
+        for start, size in zip(segments[::2], segments[1::2]):
+            self.file.seek(start)
+            yield self.file.read(size)
+
+
+class KeyHashes(PartitionedFile):
+    """Hashes of the keys of a file's rows, 64 bits each: a cheap test whether the keys are unique."""
+
+    @override
+    def pack(self, entries: list[int]) -> bytes:
+        return array("q", entries).tobytes()
+
+    def add(self, columns: Sequence[Sequence[str]]) -> None:
+        """Add the keys of some rows, the texts of each key column."""
+        buffers = self.buffers
+        for key in map(hash, columns[0] if len(columns) == 1 else zip(*columns)):
+            buffers[key & (PARTITIONS - 1)].append(key)
+        self.count(len(columns[0]))
+
+    def are_unique(self) -> bool:
+        """Whether the hashes, and so the keys, are unique. Equal hashes nearly always mean equal keys."""
+        return sum(len(set().union(*map(self._unpack, blocks))) for blocks in self.partitions()) == self.rows
+
+    @staticmethod
+    def _unpack(block: bytes) -> array[int]:
+        return array("q", block)
+
+
+class RowIndex(PartitionedFile):
+    """The digests of the keys of a file's rows (and of the rows), with their numbers."""
+
+    entry_size = 0
+
+    @override
+    def pack(self, entries: list[bytes]) -> bytes:
+        self.entry_size = len(entries[0])
+        return b"".join(entries)
 
     def add(self, number: int, keys: Sequence[bytes], rows: Sequence[bytes] | None = None) -> None:
         """Add rows.
@@ -78,49 +157,23 @@ class RowIndex:
         else:
             for row, key in enumerate(keys, number):
                 buffers[key[0]].append(key + row.to_bytes(NUMBER_SIZE, "big"))
-        self.rows += len(keys)
-        self.buffered += len(keys)
-        if self.buffered >= BUFFERED_ROWS:
-            self._flush()
+        self.count(len(keys))
 
-    def _flush(self) -> None:
-        try:
-            for buffer, segments in zip(self.buffers, self.segments):
-                if buffer:
-                    self.entry_size = len(buffer[0])
-                    data = b"".join(buffer)
-                    self.file.write(data)
-                    self.file.flush()
-                    segments.extend((self.size, len(data)))
-                    self.size += len(data)
-                    buffer.clear()
-        except OSError as error:
-            raise disk_error(self.label, error) from None
-        self.buffered = 0
-
-    def partitions(self) -> Iterator[Iterator[tuple[bytes, bytes, bytes]]]:
+    def entries(self) -> Iterator[Iterator[tuple[bytes, bytes, bytes]]]:
         """Yield the entries of each partition, in the order of the rows; equal keys share one.
 
         Each entry has the digest of the key, the row number, and the digest of the row, if there is one.
         """
-        self._flush()
-        form = struct.Struct(f"{DIGEST_SIZE}s{NUMBER_SIZE}s{max(0, self.entry_size - DIGEST_SIZE - NUMBER_SIZE)}s")
-        for segments in self.segments:
-            yield self._entries(form, segments)
-        self.file.seek(self.size)
-
-    def _entries(self, form: struct.Struct, segments: Sequence[int]) -> Iterator[tuple[bytes, bytes, bytes]]:
-        for start, size in zip(segments[::2], segments[1::2]):
-            self.file.seek(start)
-            yield from form.iter_unpack(self.file.read(size))
+        for blocks in self.partitions():
+            form = struct.Struct(f"{DIGEST_SIZE}s{NUMBER_SIZE}s{max(0, self.entry_size - DIGEST_SIZE - NUMBER_SIZE)}s")
+            yield chain.from_iterable(map(form.iter_unpack, blocks))
 
     def first_duplicate(self) -> tuple[int, int] | None:
         """Return the numbers of the first two rows with equal keys, or None if each key is unique."""
-        keys = sum(len(set(map(itemgetter(0), entries))) for entries in self.partitions())
-        if keys == self.rows:
+        if sum(len(set(map(itemgetter(0), entries))) for entries in self.entries()) == self.rows:
             return None
         first: tuple[int, int] | None = None
-        for entries in self.partitions():
+        for entries in self.entries():
             known: dict[bytes, int] = {}
             for key, row, _ in entries:
                 number = int.from_bytes(row, "big")
@@ -191,7 +244,7 @@ def compare(new: RowIndex, old: RowIndex) -> Difference | None:
     """
     difference = Difference(RowSet(new.rows), RowSet(old.rows))
     old_rows = 0
-    for new_entries, old_entries in zip(new.partitions(), old.partitions()):
+    for new_entries, old_entries in zip(new.entries(), old.entries()):
         rest = {key: (row, content) for key, row, content in old_entries}
         old_rows += len(rest)
         for key, row, content in new_entries:

@@ -6,22 +6,21 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tap_dynamic.convert import TEXT, canonical_schema, matches_type, nested_schema, type_of
+from tap_dynamic.keys import FALLBACK_KEY, key_problem
+from tap_dynamic.names import DELETED_AT, SDC_COLUMNS, are_names, column_names, listed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from tap_dynamic.csvfile import Sample
+    from tap_dynamic.sniff import Sample
 
     Properties = Mapping[str, dict[str, Any]]
 
-SDC_COLUMNS = ("_sdc_export_id", "_sdc_exported_at", "_sdc_row_number")
-DELETED_AT = "_sdc_deleted_at"
 DELETED_AT_SCHEMA: dict[str, Any] = {
     "type": ["string", "null"],
     "format": "date-time",
     "description": "When the export was completed that no longer has the row.",
 }
-FALLBACK_KEY = ("_sdc_export_id", "_sdc_row_number")
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,21 @@ class Catalog:
     deselected: frozenset[str] = frozenset()
     key: tuple[str, ...] = ("id",)
     is_key_pinned: bool = False
+
+    def selects(self, name: str) -> bool:
+        """Whether the catalog has a column and does not deselect it."""
+        return name in self.properties and name not in self.deselected
+
+    def respelled(self, key: Iterable[str]) -> Catalog:
+        """Write names as the table's key does, which catalog and file may write in another case."""
+        spelling = {name.casefold(): name for name in key}
+        properties = {
+            spelling.get(name.casefold(), name): schema
+            for name, schema in self.properties.items()
+            if name != DELETED_AT
+        }
+        deselected = frozenset(spelling.get(name.casefold(), name) for name in self.deselected)
+        return replace(self, properties=properties, deselected=deselected)
 
 
 @dataclass(frozen=True)
@@ -112,44 +126,6 @@ class Layout:
     def key_columns(self) -> tuple[Column, ...]:
         """The columns of the file whose values must distinguish the rows; empty where row numbers do."""
         return () if "_sdc_row_number" in self.key else tuple(c for c in self.columns if c.is_key)
-
-
-def column_names(header: Sequence[str], known: Collection[str] = ()) -> list[str]:
-    """Name the columns as the header does.
-
-    Args:
-        header: The cells of the first row.
-        known: Names of the catalog: a column that differs from one only in case is that column.
-
-    Returns:
-        A name for each, without byte-order mark and outer blanks. One that is empty, or repeats another
-        (in any case, because SQL tables ignore it), gets a suffix.
-    """
-    bases = [cell.replace("\ufeff", "").strip() for cell in header]
-    spelling, known = {name.casefold(): name for name in known}, set(known)
-    reserved = {name.casefold() for name in (*SDC_COLUMNS, DELETED_AT)}
-    names: dict[int, str] = {}
-    taken = set(reserved)
-    # A name goes to the column that has it in the catalog's spelling, else to the first that has it.
-    order = sorted(range(len(bases)), key=lambda i: (not bases[i], bases[i] not in known))
-    for position in order:
-        base = bases[position]
-        if base and base.casefold() not in taken:
-            taken.add(base.casefold())
-            names[position] = base if base in known else spelling.get(base.casefold(), base)
-    counts: dict[str, int] = {}
-    for position, base in enumerate(bases):
-        if position in names:
-            continue
-        name = base or f"column_{position + 1}"
-        stem, count = name, counts.get(name.casefold(), 1)
-        while name.casefold() in taken:
-            count += 1
-            name = f"{stem}_{count}"
-        counts[stem.casefold()] = count
-        taken.add(name.casefold())
-        names[position] = spelling.get(name.casefold(), name)
-    return [names[position] for position in range(len(bases))]
 
 
 def unknown_file_problem(sample: Sample, known: Collection[str], documented: Properties) -> str | None:
@@ -217,40 +193,6 @@ def choose_key(catalog: Catalog, table: Table) -> tuple[str, ...]:
     return table.key if table.key and not catalog.is_key_pinned else catalog.key
 
 
-def key_problem(key: Sequence[str], names: Sequence[str], rows: Sequence[Sequence[str]]) -> str | None:
-    """Say why some columns can't be the key of a file, as far as its sample shows; None if they can."""
-    columns = [name for name in key if name not in SDC_COLUMNS]
-    indices = {name: index for index, name in enumerate(names)}
-    for name in columns:
-        if name not in indices:
-            return f"the file has no column {quoted(name)}"
-    known: dict[tuple[str, ...], int] = {}
-    for number, row in enumerate(rows, 1):
-        value = tuple(row[indices[name]] for name in columns)
-        if "" in value:
-            return f"{', '.join(key)} is empty in row {number}"
-        if "_sdc_row_number" not in key and known.setdefault(value, number) != number:
-            return duplicate_problem(key, known[value], number)
-    return None
-
-
-def quoted(name: str) -> str:
-    """Write the name of a column for messages: one line, not too long."""
-    return repr("".join(c if c.isprintable() else "?" for c in name)[:60])
-
-
-def are_names(names: Iterable[str], known: Collection[str], documented: Properties) -> bool:
-    """Whether a header is surely one: a file without it has cells in its place, which must not be logged."""
-    folded = {name.casefold() for name in (*known, *documented)}
-    matches = [name.casefold() in folded for name in names]
-    return sum(matches) > 1 or 2 * sum(matches) >= len(matches) or any(name.casefold() == "id" for name in names)
-
-
-def duplicate_problem(key: Sequence[str], first: int, second: int) -> str:
-    """Say that two rows have the same key."""
-    return f"{', '.join(key)} is the same in rows {first} and {second}"
-
-
 def with_deletions(layout: Layout) -> Layout:
     """Add the column that marks deleted rows, which have no row number."""
     properties = {**layout.schema["properties"], DELETED_AT: DELETED_AT_SCHEMA}
@@ -270,85 +212,66 @@ def fit_layout(sample: Sample, catalog: Catalog, table: Table, documented: Prope
         documented: The documented columns.
         key: The key.
     """
-    # Catalog and file may write the columns of the table's key in another case.
-    spelling = {name.casefold(): name for name in table.key or ()}
-    known = {
-        spelling.get(name.casefold(), name): schema for name, schema in catalog.properties.items() if name != DELETED_AT
-    }
-    deselected = {spelling.get(name.casefold(), name) for name in catalog.deselected}
+    catalog = catalog.respelled(table.key or ())
+    known = catalog.properties
     names = column_names(sample.header, [*known, *(table.key or ())])
+    places = {name: index for index, name in enumerate(names)}
     cells = dict(_cells(names, sample))
     old_text = {name.casefold() for name in table.text_columns}
-
-    def fit(name: str) -> dict[str, Any]:
+    emitted = _emitted(names, catalog, key)
+    schemas = {}
+    for name in emitted:
         was_text = name.casefold() in old_text
-        return fit_type(name, known.get(name), cells.get(name, ()), documented, was_text=was_text)
-
-    places = {name: index for index, name in enumerate(names)}
-    new = [name for name in names if name not in known]
-    picked = [name for name in known if name not in deselected and name not in SDC_COLUMNS]
-    emitted = dict.fromkeys([*picked, *(() if deselected else new), *(n for n in key if n not in SDC_COLUMNS)])
-    fitted = {name: fit(name) for name in emitted}
-    text = {n for n in fitted if documented_type(n, documented) and type_of(fitted[n]) == "string"}
-    sdc = [n for n in SDC_COLUMNS if n in {*key, "_sdc_exported_at"} or (n in known and n not in deselected)]
-    schemas = {
-        name: canonical_schema(schema, nullable=name not in key or _is_nullable(schema))
-        for name, schema in fitted.items()
-    }
-    columns = tuple(
-        Column(
-            name,
-            places.get(name),
-            type_of(schema) or "string",
-            is_key=name in key,
-            nested=schema if nested_schema(schema) else None,
-        )
-        for name, schema in schemas.items()
-    )
-    turned = [
-        name
-        for name in text
-        if name.casefold() not in old_text
-        and not matches_type(documented_type(name, documented) or "string", cells.get(name, ()))
-    ]
-    missing = [name for name in emitted if name not in places]
+        schema = fit_type(name, known.get(name), cells.get(name, ()), documented, was_text=was_text)
+        schemas[name] = canonical_schema(schema, nullable=name not in key or _is_nullable(schema))
+    text = {n for n, schema in schemas.items() if documented_type(n, documented) and type_of(schema) == "string"}
+    turned = [n for n in text if n.casefold() not in old_text and not _reads_as_documented(n, cells, documented)]
+    sdc = [n for n in SDC_COLUMNS if n in {*key, "_sdc_exported_at"} or catalog.selects(n)]
     return Layout(
-        columns,
+        tuple(_column(name, schema, places.get(name), key) for name, schema in schemas.items()),
         tuple(sdc),
         tuple(key),
         {"type": "object", "properties": {**schemas, **{name: documented[name] for name in sdc}}},
         table.text_columns | text,
         (*known, *names),
-        tuple(
-            _notes(
-                turned,
-                new if are_names(names, known, documented) else len(new),
-                missing if are_names(known, (), documented) else len(missing),
-                are_new_left_out=bool(deselected),
-            )
-        ),
+        tuple(_notes(turned, places, emitted, catalog, documented)),
     )
 
 
-def _notes(
-    turned: list[str], new: list[str] | int, missing: list[str] | int, *, are_new_left_out: bool
-) -> Iterable[Note]:
-    def listed(names: list[str] | int) -> str:
-        if isinstance(names, int):
-            return f"{names}, in a file that may have no header"
-        shown = ", ".join(quoted(name).strip("'\"") for name in sorted(names)[:50])
-        return shown + (f" and {len(names) - 50} more" if len(names) > 50 else "")  # noqa: PLR2004 (as shown)
+def _emitted(names: Sequence[str], catalog: Catalog, key: Sequence[str]) -> list[str]:
+    """Select the columns that are emitted: the selected ones, new ones where none is deselected, and the key."""
+    picked = [name for name in catalog.properties if catalog.selects(name)]
+    new = () if catalog.deselected else [name for name in names if name not in catalog.properties]
+    return [name for name in dict.fromkeys([*picked, *new, *key]) if name not in SDC_COLUMNS]
 
+
+def _column(name: str, schema: dict[str, Any], index: int | None, key: Sequence[str]) -> Column:
+    nested = schema if nested_schema(schema) else None
+    return Column(name, index, type_of(schema) or "string", is_key=name in key, nested=nested)
+
+
+def _reads_as_documented(name: str, cells: Mapping[str, Sequence[str]], documented: Properties) -> bool:
+    return matches_type(documented_type(name, documented) or "string", cells.get(name, ()))
+
+
+def _notes(
+    turned: list[str], names: Collection[str], emitted: Sequence[str], catalog: Catalog, documented: Properties
+) -> Iterable[Note]:
+    """Yield the lines about columns; names only where they surely are names, because a cell must not be logged."""
+    known = catalog.properties
+    new = [name for name in names if name not in known]
+    missing = [name for name in emitted if name not in names]
+    new_text = listed(new) if are_names(names, known, documented) else f"{len(new)}, in a file that may have no header"
     if turned:
         text = f"columns loaded as text, because they do not read as their documented types: {listed(turned)}"
         yield Note(text, is_warning=True)
-    if new and are_new_left_out:
-        text = f"new columns are left out, because the catalog selects columns: {listed(new)}"
-        yield Note(text, is_warning=True)
+    if new and catalog.deselected:
+        yield Note(f"new columns are left out, because the catalog selects columns: {new_text}", is_warning=True)
     elif new:
-        yield Note(f"new columns: {listed(new)}")
+        yield Note(f"new columns: {new_text}")
     if missing:
-        yield Note(f"columns that the file lacks: {listed(missing)}")
+        are_known = are_names(known, (), documented)
+        yield Note(f"columns that the file lacks: {listed(missing) if are_known else f'{len(missing):,}'}")
 
 
 def _is_nullable(schema: dict[str, Any]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from dataclasses import replace
 from itertools import repeat
@@ -12,18 +11,11 @@ from typing import IO, TYPE_CHECKING, Any
 from tap_dynamic.convert import decoded
 from tap_dynamic.csvfile import ROWS_PER_CHUNK, CsvFile
 from tap_dynamic.errors import FileUnusable, TapError, plural
-from tap_dynamic.index import RowIndex, key_digests
-from tap_dynamic.layout import (
-    FALLBACK_KEY,
-    Note,
-    choose_key,
-    duplicate_problem,
-    fit_layout,
-    key_problem,
-    unknown_file_problem,
-)
+from tap_dynamic.index import KeyHashes, RowIndex, key_digests
+from tap_dynamic.keys import FALLBACK_KEY, KEY_ADVICE, duplicate_problem, key_problem
+from tap_dynamic.layout import Note, choose_key, fit_layout, unknown_file_problem
 from tap_dynamic.progress import ProgressLogger
-from tap_dynamic.rows import KEY_ADVICE, convert_readable, convert_rows, count_escaped_nuls, key_texts, read_keys
+from tap_dynamic.rows import convert_readable, convert_rows, count_escaped_nuls, key_texts, read_keys
 
 if TYPE_CHECKING:
     import logging
@@ -87,7 +79,7 @@ class ExportLoad:
             layout = fit_layout(csv.sample, catalog, table, documented, key)
             problem = sample_problem(csv, layout)
             if table.key is None and not problem:
-                problem = find_key_problem(csv, layout)
+                problem = find_key_problem(csv, layout, logger)
             if problem and table.key is not None:
                 msg = f"{csv.label}: {', '.join(key)} can't be the key: {problem}. {KEY_ADVICE}."
                 raise TapError(msg)
@@ -122,15 +114,14 @@ class ExportLoad:
         self, file: CsvFile, columns: Sequence[Column], count: int, wanted: RowSet | None, *, is_gone: bool = False
     ) -> Iterator[tuple[int, list[Sequence[Any]]]]:
         """Read the wanted rows of a file, or all of them."""
-        progress = ProgressLogger(file.label, "rows", self.logger)
-        size = os.fstat(file.file.fileno()).st_size
         key = [i for i, column in enumerate(columns) if column.is_key]
         key_columns = [columns[i] for i in key]
         # Names are repeated in each record.
         count = max(1, min(count, MAX_CHUNK // sum(map(len, self.layout.names))))
         nested = [c.index for c in columns if c.kind in {"object", "array"} and c.index is not None]
         with contextlib.ExitStack() as stack:
-            index = None if self.is_key_verified else stack.enter_context(RowIndex(file.label))
+            progress = stack.enter_context(ProgressLogger(file.label, "rows", self.logger))
+            hashes = None if self.is_key_verified else stack.enter_context(KeyHashes(file.label))
             for first, cells in file.chunks(count):
                 numbers: Sequence[int] = range(first, first + len(cells))
                 rows: Sequence[list[str]] = cells
@@ -142,8 +133,8 @@ class ExportLoad:
                 values = (
                     convert_readable(columns, rows) if is_gone else convert_rows(file.label, columns, numbers, rows)
                 )
-                if index:
-                    index.add(first, key_digests(key_texts(key_columns, [values[i] for i in key])))
+                if hashes:
+                    hashes.add(key_texts(key_columns, [values[i] for i in key]))
                 for column in nested:
                     self.dropped_nuls += count_escaped_nuls([row[column] for row in rows])
                 self.numbers, self.row_number = numbers, numbers[0]
@@ -156,10 +147,9 @@ class ExportLoad:
                 yield len(rows), [*values, *(sdc[name] for name in self.layout.sdc_columns)]
                 self.rows += len(rows)
                 self.read_rows += 0 if is_gone else len(rows)
-                progress.update(self.rows, file.file.tell() / size)
+                progress.update(self.rows, file.share_read)
             self.dropped_nuls += 0 if is_gone else file.dropped_nuls
-            if index and (duplicate := index.first_duplicate()):
-                problem = duplicate_problem(self.layout.key, *duplicate)
+            if hashes and not hashes.are_unique() and (problem := find_duplicate(file, self.layout)):
                 msg = f"{self.label}: {problem}: it can't be the key. {KEY_ADVICE}."
                 raise TapError(msg)
 
@@ -203,16 +193,28 @@ def sample_problem(file: CsvFile, layout: Layout) -> str | None:
     return key_problem(layout.key, [column.name for column in columns], rows)
 
 
-def find_key_problem(file: CsvFile, layout: Layout) -> str | None:
+def find_key_problem(file: CsvFile, layout: Layout, logger: logging.Logger) -> str | None:
     """Read a whole file to verify that the key of a layout is present and unique; say why it is not."""
-    columns, key = layout.key_columns, layout.key
+    columns = layout.key_columns
     if not columns:
         return None
-    with RowIndex(file.label) as index:
+    label = f"{file.label}, key"
+    with KeyHashes(file.label) as hashes, ProgressLogger(label, "rows verified", logger) as progress:
         for first, rows in file.chunks():
             for number, row in enumerate(rows, first):
                 if not all(row[column.index or 0] for column in columns):
-                    return f"{', '.join(key)} is empty in row {number}"
-            index.add(first, key_digests(read_keys(file.label, columns, first, rows)))
+                    return f"{', '.join(layout.key)} is empty in row {number}"
+            hashes.add(read_keys(file.label, columns, first, rows))
+            progress.update(hashes.rows, file.share_read)
+        if hashes.are_unique():
+            return None
+    return find_duplicate(file, layout)
+
+
+def find_duplicate(file: CsvFile, layout: Layout) -> str | None:
+    """Read a whole file to find the first two rows with equal keys; say which they are."""
+    with RowIndex(file.label) as index:
+        for first, rows in file.chunks():
+            index.add(first, key_digests(read_keys(file.label, layout.key_columns, first, rows)))
         duplicate = index.first_duplicate()
-    return duplicate_problem(key, *duplicate) if duplicate else None
+    return duplicate_problem(layout.key, *duplicate) if duplicate else None

@@ -59,10 +59,13 @@ def wait_for(  # noqa: PLR0913 (what it depends on, nothing hidden)
             yield from oldest_first([*ended, *waiting])
             return
         pending = [e.id for e in waiting]
-        if pending:
+        if waiting:
             if logged_at is None or waited - logged_at >= LOG_INTERVAL:
                 logged_at = waited
-                names = ", ".join(f"{e.id} ({e.model})" for e in waiting)
-                noun = "export" if len(waiting) == 1 else "exports"
-                logger.info("Waiting for %s %s, for %d s so far.", noun, names, waited)
+                logger.info("Waiting for %s, for %d s so far.", _names(waiting), waited)
             time.sleep(min(interval, max(0.0, timeout - waited)))
+
+
+def _names(exports: list[Export]) -> str:
+    noun = "export" if len(exports) == 1 else "exports"
+    return f"{noun} " + ", ".join(f"{e.id} ({e.model})" for e in exports)

@@ -37,6 +37,7 @@ class RowLoader:
         self.logger, self.config = stream.logger, stream.config
         self.totals = Totals()
         self.logged: dict[str, None] = {}
+        self.verdict = ("there is nothing to read", True)
 
     @property
     def state(self) -> StreamState:
@@ -57,6 +58,7 @@ class RowLoader:
         Raises:
             TapError: If its rows can't be read to the end.
         """
+        self.verdict = (f"export {export.id} can't be read", False)
         label, row = f"Stream {self.stream.name}, export {export.id}", 0
         if export.format != "csv":
             msg = f"{label}: its format is {first_line(export.format)!r}, not csv. Make a CSV export."
@@ -82,6 +84,8 @@ class RowLoader:
                     row = load.row_number
                 if not self.stream.is_dry_run:
                     self._commit(load)
+            columns, key = plural(len(load.layout.names), "column"), ", ".join(load.layout.key)
+            self.verdict = (f"export {export.id} is readable and has {columns}; the key is {key}", True)
         except TapError:
             raise
         except Exception as error:

@@ -12,7 +12,8 @@ from tap_dynamic.convert import CONVERTERS, ESCAPED_NUL, UNREADABLE, decoded
 from tap_dynamic.csvfile import row_error
 from tap_dynamic.errors import TapError
 from tap_dynamic.exports import parse_datetime
-from tap_dynamic.layout import FALLBACK_KEY, quoted
+from tap_dynamic.keys import KEY_ADVICE
+from tap_dynamic.names import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from tap_dynamic.layout import Column
 
 EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
-KEY_ADVICE = (
-    "Set the stream's table-key-properties to [" + ", ".join(FALLBACK_KEY) + "] or to columns that are unique"
-    " (Meltano: the extractor's `metadata` extra), with a new table (--full-refresh)"
-)
 
 
 def convert_rows(

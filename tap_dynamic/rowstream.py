@@ -12,10 +12,13 @@ from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
 from singer_sdk.singerlib.catalog import SelectionMask
 
 from tap_dynamic.base import DynamicStream
-from tap_dynamic.csvfile import ROWS_PER_CHUNK
+from tap_dynamic.batches import MisfitError
+from tap_dynamic.csvfile import ROWS_PER_CHUNK, row_error
 from tap_dynamic.errors import TapError, first_line
-from tap_dynamic.layout import DELETED_AT, FALLBACK_KEY, Catalog
+from tap_dynamic.keys import FALLBACK_KEY
+from tap_dynamic.layout import Catalog
 from tap_dynamic.messages import RecordEncoder, record_messages
+from tap_dynamic.names import DELETED_AT
 from tap_dynamic.schemas import SCHEMAS
 
 if sys.version_info >= (3, 12):
@@ -29,8 +32,9 @@ if TYPE_CHECKING:
     from singer_sdk import Tap
     from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
     from singer_sdk.helpers.types import Context, Record
-    from singer_sdk.metrics import Counter
+    from singer_sdk.mapper import StreamMap
     from singer_sdk.singerlib import Catalog as SingerCatalog
+    from singer_sdk.singerlib import CatalogEntry
 
     from tap_dynamic.layout import Layout
     from tap_dynamic.load import ExportLoad
@@ -68,21 +72,9 @@ class RowStream(DynamicStream):
     @property
     def catalog(self) -> Catalog:
         """What the catalog says of this stream."""
-        properties = super().effective_schema.get("properties", {})
-        mask = super().mask
-        deselected = frozenset(
-            path[1]
-            for path in [*mask, *(("properties", name) for name in properties)]
-            if len(path) == 2 and not mask[path]  # noqa: PLR2004
-        )
         entry = self._tap.input_catalog.get_stream(self.name) if self._tap.input_catalog else None
-        if not entry:
-            return Catalog(properties, deselected, tuple(self.primary_keys))
-        # Discovery writes its key into both places; a user changes one.
-        key, pinned = tuple(entry.key_properties or ()), tuple(entry.metadata.root.table_key_properties or ())
-        return Catalog(
-            properties, deselected, pinned or key or FALLBACK_KEY, is_key_pinned=bool(pinned) and pinned != key
-        )
+        properties = super().effective_schema.get("properties", {})
+        return parse_catalog(entry, properties, super().mask, tuple(self.primary_keys))
 
     @override
     def get_replication_key_signpost(self, context: Context | None = None) -> None:
@@ -106,15 +98,8 @@ class RowStream(DynamicStream):
         try:
             self._tap.mapper.register_raw_stream_schema(self.name, layout.schema, list(layout.key))
             for stream_map in self.stream_maps:
-                columns = set(stream_map.transformed_schema["properties"])
-                if not isinstance(stream_map, RemoveRecordTransform) and not columns.issuperset(
-                    stream_map.transformed_key_properties or ()
-                ):
-                    msg = f"{load.label}: flattening renames key columns. Raise flattening_max_key_length."
-                    raise TapError(msg)
-                is_marked = DELETED_AT in columns or DELETED_AT not in layout.sdc_columns
-                if not is_marked and not isinstance(stream_map, RemoveRecordTransform):
-                    msg = f"{load.label}: a stream map drops {DELETED_AT}: deleted rows would look as if they were not."
+                if problem := map_problem(stream_map, layout):
+                    msg = f"{load.label}: {problem}"
                     raise TapError(msg)
             yield
         except StreamMapConfigError as error:
@@ -189,7 +174,7 @@ class RowStream(DynamicStream):
         a row in 50 µs. tests/test_bulk.py compares both, message for message.
         """
         load = self._active_load
-        with self._metered(context) as counter:
+        with self.metered(context) as counter:
             if self._is_plain:
                 encoder = RecordEncoder(load.layout.names)
                 for rows, values in load.chunks():
@@ -197,43 +182,62 @@ class RowStream(DynamicStream):
                     self._tap.message_writer.write_lines(*parts)  # type: ignore[attr-defined]
                     counter.increment(rows)
             else:
-                for record in self._limited(load.records()):
+                for record in self.counted(load.records(), counter):
                     self._write_record_message(record)
-                    counter.increment()
         yield from ()
-
-    def _limited(self, records: Iterator[Record]) -> Iterator[Record]:
-        """Stop at the record limit of a dry run."""
-        for count, record in enumerate(records, 1):
-            yield record
-            if self.ABORT_AT_RECORD_COUNT is not None and count >= self.ABORT_AT_RECORD_COUNT:
-                return
 
     @override
     def get_batches(
         self, batch_config: BatchConfig, context: Context | None = None
     ) -> Iterable[tuple[BaseBatchFileEncoding, list[str]]]:
         load = self._active_load
-        with self._metered(context) as counter:
+        with self.metered(context) as counter:
             if self._is_plain:
                 names = load.layout.names
                 with self.new_batch_writer(batch_config, self.name, load.layout.schema) as writer:
                     for rows, values in load.chunks(min(ROWS_PER_CHUNK, batch_config.batch_size)):
-                        writer.add(rows, writer.encode_values(names, values))
+                        try:
+                            content = writer.encode_values(names, values)
+                        except MisfitError as error:
+                            raise row_error(load.label, load.numbers[error.index], error.problem) from None
+                        writer.add(rows, content)
                         counter.increment(rows)
             else:
-                self.write_mapped_batches(batch_config, self._counted(load.records(), counter))
+                self.write_mapped_batches(batch_config, self.counted(load.records(), counter))
         return ()
 
-    def _counted(self, records: Iterator[Record], counter: Counter) -> Iterator[Record]:
-        for record in self._limited(records):
-            yield record
-            counter.increment()
 
-    @contextlib.contextmanager
-    def _metered(self, context: Context | None) -> Iterator[Counter]:
-        """Count and time rows as the SDK does."""
-        with self.get_record_counter() as counter, self.get_sync_timer() as timer:
-            counter.with_context(context)
-            timer.with_context(context)
-            yield counter
+def parse_catalog(
+    entry: CatalogEntry | None, properties: dict[str, Any], mask: SelectionMask, found_key: tuple[str, ...]
+) -> Catalog:
+    """Read what the catalog says of a stream.
+
+    Args:
+        entry: Its entry in the catalog of the user, if there is one.
+        properties: Its schema.
+        mask: The selection.
+        found_key: The key that discovery found.
+    """
+    deselected = frozenset(
+        path[1]
+        for path in [*mask, *(("properties", name) for name in properties)]
+        if len(path) == 2 and not mask[path]  # noqa: PLR2004
+    )
+    if not entry:
+        return Catalog(properties, deselected, found_key)
+    # Discovery writes its key into both places; a user changes one.
+    key, pinned = tuple(entry.key_properties or ()), tuple(entry.metadata.root.table_key_properties or ())
+    is_pinned = bool(pinned) and pinned != key
+    return Catalog(properties, deselected, pinned or key or FALLBACK_KEY, is_key_pinned=is_pinned)
+
+
+def map_problem(stream_map: StreamMap, layout: Layout) -> str | None:
+    """Say why a stream map can't be applied to a layout; None if it can."""
+    columns = set(stream_map.transformed_schema["properties"])
+    if isinstance(stream_map, RemoveRecordTransform):
+        return None
+    if not columns.issuperset(stream_map.transformed_key_properties or ()):
+        return "flattening renames key columns. Raise flattening_max_key_length."
+    if DELETED_AT in layout.sdc_columns and DELETED_AT not in columns:
+        return f"a stream map drops {DELETED_AT}: deleted rows would look as if they were not."
+    return None

@@ -221,7 +221,7 @@ def _find_batch_errors(config: Mapping[str, Any]) -> Iterator[str]:
     for extra in sorted(extras):
         if not importlib.util.find_spec(PACKAGES[extra]):
             package = PACKAGES[extra]
-            yield f"Setting batch_config needs the package {package}: install tap-dynamic[{extra}]."
+            yield f"Setting batch_config needs the package {package}: run pip install 'tap-dynamic[{extra}]'."
 
 
 def _find_map_errors(config: Mapping[str, Any]) -> Iterator[str]:

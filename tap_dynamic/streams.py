@@ -9,8 +9,10 @@ from singer_sdk import RESTStream
 from singer_sdk.pagination import SinglePagePaginator
 from singer_sdk.schema.source import StreamSchema
 
+from tap_dynamic import verdicts
 from tap_dynamic.base import DynamicStream
 from tap_dynamic.errors import TapError
+from tap_dynamic.responses import check_response, entries_of
 from tap_dynamic.rowloader import RowLoader
 from tap_dynamic.rowstream import RowStream
 from tap_dynamic.run import Run
@@ -82,11 +84,11 @@ class ExportsStream(DynamicStream, RESTStream[None]):
 
     @override
     def validate_response(self, response: requests.Response) -> None:
-        self.api.check(response)
+        check_response(response, self.api.environment_id)
 
     @override
     def parse_response(self, response: requests.Response) -> Iterable[Any]:
-        return self.api.entries(response)
+        return entries_of(response)
 
     # --- selection
 
@@ -125,6 +127,9 @@ class ExportsStream(DynamicStream, RESTStream[None]):
         for loader in loaders.values():
             loader.log_summary()
         self.failures = run.failures
+        if self.is_dry_run:
+            found = verdicts.describe_exports(exports, self.api.environment_id)
+            verdicts.remember({self.name: (found, True), **{n: loader.verdict for n, loader in loaders.items()}})
         if not (self.failures and self.is_dry_run):  # the SDK stops a dry run after one record
             yield from (dict(export.record) for export in exports)
         if self.failures:
@@ -143,9 +148,12 @@ class ExportsStream(DynamicStream, RESTStream[None]):
             except TapError as error:  # of row streams: the metadata is written all the same
                 errors.append(error)
 
-        self.write_mapped_batches(batch_config, records())
+        try:
+            self.write_mapped_batches(batch_config, records())
+        except TapError as error:
+            errors.append(error)
         if errors:
-            raise errors[0]
+            raise TapError("\n".join(dict.fromkeys("\n".join(e.message for e in errors).splitlines())))
         return ()
 
 

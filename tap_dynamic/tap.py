@@ -11,15 +11,13 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar
 from singer_sdk import Stream, Tap
 from singer_sdk.exceptions import ConfigValidationError
 
+from tap_dynamic import verdicts
 from tap_dynamic.client import ExportsApi
-from tap_dynamic.csvfile import HEAD_SIZE, read_sample, unpack_head
+from tap_dynamic.discovery import infer_layouts
 from tap_dynamic.download import FileHost
-from tap_dynamic.errors import FileUnusable, TapError, redact_logs_of
-from tap_dynamic.exports import MODELS, oldest_first
+from tap_dynamic.errors import redact_logs_of
 from tap_dynamic.inputs import check_catalog, check_config, check_state, complete_exports, reporting_unexpected
-from tap_dynamic.layout import Layout, infer_layout
 from tap_dynamic.messages import MessageWriter
-from tap_dynamic.schemas import SCHEMAS
 from tap_dynamic.settings import CONFIG_SCHEMA, find_errors, normalize
 from tap_dynamic.streams import ExportsStream, UsersStream, VisitsStream
 
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
 
     import click
     from singer_sdk.singerlib import Catalog
-
-    from tap_dynamic.exports import Export
 
 
 class TapDynamic(Tap):
@@ -108,48 +104,14 @@ class TapDynamic(Tap):
     @override
     def discover_streams(self) -> Sequence[Stream]:
         redact_logs_of({"urllib3", "requests", "botocore", "aiobotocore", "s3fs", "fsspec"})
-        layouts = self._infer_layouts() if self.input_catalog is None else {}
+        layouts = {}
+        if self.input_catalog is None:
+            layouts = infer_layouts(self.api, self.file_host, self.config.get("export_ids") or (), self.logger)
         return [
             ExportsStream(self, self.api, self.file_host),
             UsersStream(self, layouts.get("users")),
             VisitsStream(self, layouts.get("visits")),
         ]
-
-    def _infer_layouts(self) -> dict[str, Layout]:
-        """Infer the layout of each model from the head of its newest completed export."""
-        newest = {e.model: e for e in oldest_first(self._exports()) if e.status == "completed"}
-        layouts = {}
-        for model in MODELS:
-            if model not in newest:
-                self.logger.info("There is no completed export of %s yet: its columns are the documented ones.", model)
-                continue
-            try:
-                layouts[model] = self._infer_layout(newest[model])
-            except FileUnusable as error:
-                self.logger.warning("The columns of %s are the documented ones. %s", model, error.message)
-        return layouts
-
-    def _exports(self) -> list[Export]:
-        named = dict.fromkeys(self.config.get("export_ids") or ())
-        exports, errors = [] if named else self.api.list_exports(), []
-        for export_id in named:
-            try:
-                exports.append(self.api.get(export_id))
-            except TapError as error:
-                errors.append(error)
-        if errors and not exports:
-            raise errors[0]
-        return exports
-
-    def _infer_layout(self, export: Export) -> Layout:
-        label = f"Discovery of {export.model}, export {export.id}"
-        if export.format != "csv":
-            msg = f"{label}: its format is not csv. Make a CSV export."
-            raise FileUnusable(msg)
-        head = self.file_host.fetch_head(lambda: self.api.download_url(export.id), label, HEAD_SIZE)
-        start, is_whole = unpack_head(head.data, is_whole=head.is_whole)
-        documented = SCHEMAS.get_schema(export.model)["properties"]
-        return infer_layout(read_sample(start, is_whole=is_whole, label=label), documented)
 
     @override
     def run_discovery(self) -> str:
@@ -182,7 +144,10 @@ class TapDynamic(Tap):
     @classmethod
     def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
         with reporting_unexpected():
-            super().cb_test(ctx, param, value)
+            try:
+                super().cb_test(ctx, param, value)
+            finally:
+                verdicts.log(ctx)
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sandbox.server import API_TOKEN, Sandbox
+from tests.meltano_project import installed, postgres, postgres_server, project  # noqa: F401 (fixtures)
 from tests.processes import Forks
 
 if TYPE_CHECKING:

@@ -68,6 +68,7 @@ class ObjectStore:
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
+        self.process: subprocess.Popen[bytes] | None = None
         self.owner = Keys("owner", secrets.token_hex(20))
         """May do everything; signs the URLs."""
         self.writer = Keys("writer", secrets.token_hex(20))
@@ -95,6 +96,12 @@ class ObjectStore:
                 for keys, more in ((self.owner, ["Admin"]), (self.writer, []))
             ]
         }
+
+    def kill(self) -> None:
+        """Kill the store; whatever it was receiving is lost."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
 
     def put(self, key: str, data: bytes, *, multipart: bool = False) -> str:
         """Upload an object, in two parts if `multipart`; return its ETag."""
@@ -166,14 +173,14 @@ def running_store() -> Iterator[ObjectStore]:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        store.process = process
         try:
             wait_until_listening(process, http_ports["s3"], folder / "log")
             store.client.create_bucket(Bucket=BUCKET)
             yield store
         finally:
             store.client.close()
-            process.kill()  # SIGTERM can take minutes
-            process.wait()
+            store.kill()  # SIGTERM can take minutes
             for service, port in grpc_ports.items():
                 # SeaweedFS has no option for the path of these sockets.
                 Path(f"/tmp/seaweedfs-{service}-grpc-{port}.sock").unlink(missing_ok=True)  # noqa: S108

@@ -155,6 +155,27 @@ def test_parquet_files_hold_the_same_records(sandbox: Sandbox, tap: Tap, tmp_pat
         assert json.loads(row["metadata"] or "null") == record["metadata"]
 
 
+def test_parquet_holds_every_date_time_and_number_of_a_cell(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    seconds, digits = "2026-01-02T03:04:05", "2026-01-02T03:04:05.1234567Z"
+    cells = [f"{seconds}Z", "", f"{seconds}.5+02:00", digits]
+    rows = [[str(n), cell, f'{{"price": {n}.50}}'] for n, cell in enumerate(cells)]
+    sandbox.add("users", to_csv([["id", "createdAt", "metadata"], *rows]))
+    config = {"encoding": {"format": "parquet"}, "storage": {"root": f"file://{tmp_path}"}, "batch_size": 3}
+    run = tap(batch_config=config)
+    assert run.code == 0, run.log
+    files = [urlsplit(url).path for m in run.of("BATCH", "users") for url in m["manifest"]]
+    written = [row for file in files for row in parquet.read_table(file).to_pylist()]
+    times = [row["createdAt"] and row["createdAt"].isoformat() for row in written]
+    assert times == [
+        "2026-01-02T03:04:05+00:00",
+        None,
+        "2026-01-02T01:04:05.500000+00:00",
+        "2026-01-02T03:04:05.123457+00:00",
+    ]
+    assert [row["metadata"] for row in written] == [f'{{"price":{n}.50}}' for n in range(4)]
+
+
 def test_a_large_json_cell_over_several_lines_is_one_record(sandbox: Sandbox, tap: Tap) -> None:
     cell = json.dumps({"list": ["x" * 20] * 40_000}, indent=1)
     sandbox.add("users", to_csv([["id", "metadata"], ["1", cell], ["2", "{}"]]))

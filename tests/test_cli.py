@@ -48,3 +48,19 @@ def test_a_run_ends_with_a_summary_of_each_stream(sandbox: Sandbox, tap: Tap) ->
     assert "visits: 0 exports read, 0 rows, 0 columns, 0.0 s." in run.log
     again = tap(_state=run.state)
     assert f"Nothing new: the newest completed export, {export.id}, was loaded before." in again.log
+
+
+def test_test_mode_ends_with_a_verdict_on_each_stream(sandbox: Sandbox, tap: Tap) -> None:
+    sandbox.add("users", status="failed")
+    users = sandbox.add("users", csv_file("users", 10))
+    broken = sandbox.add("visits", b"id,address\n1,2,3\n")
+    run = tap("--test")
+    found = f"the token is accepted for environment {sandbox.config['environment_id']}; 3 exports found"
+    found += " (1 completed of users, 1 failed of users, 1 completed of visits)"
+    assert [line.split(" | ", 1)[1].split("| tap-dynamic ")[1].strip(" |") for line in run.log.splitlines()[-4:]] == [
+        f"Test of exports passed: {found}.",
+        f"Test of users passed: export {users.id} is readable and has 22 columns; the key is id.",
+        f"Test of visits failed: export {broken.id} can't be read.",
+        f"Stream visits, export {broken.id}, row 1: 3 fields, where the header has 2.",
+    ]
+    assert len(run.errors) == 1

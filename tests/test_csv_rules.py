@@ -1,4 +1,4 @@
-"""Rules of csvfile.py: what is CSV, which rows of a head are whole, and how a file is read to its end."""
+"""Rules of sniff.py and csvfile.py: what is CSV, which rows of a head are whole, and how a file is read to its end."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tap_dynamic import csvfile
-from tap_dynamic.csvfile import (
+from tap_dynamic import csvfile, sniff
+from tap_dynamic.csvfile import CsvFile
+from tap_dynamic.errors import FileUnusable, TapError
+from tap_dynamic.sniff import (
     GZIP_MAGIC,
     HEAD_SIZE,
     MAX_FIELD,
-    CsvFile,
     find_delimiter,
     header_problem,
     read_sample,
     reject_reason,
     unpack_head,
 )
-from tap_dynamic.errors import FileUnusable, TapError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -326,7 +326,7 @@ def test_what_is_unpacked_of_a_head(data: bytes, unpacked: bytes, *, is_all: boo
 @pytest.mark.parametrize("size", [1, 2, 7, 50, len(TEXT)])
 @pytest.mark.parametrize("limit", [10, 50, len(TEXT) - 1, len(TEXT), HEAD_SIZE])
 def test_gzip_that_is_cut_at_any_byte(monkeypatch: pytest.MonkeyPatch, size: int, limit: int) -> None:
-    monkeypatch.setattr(csvfile, "HEAD_SIZE", limit)
+    monkeypatch.setattr(sniff, "HEAD_SIZE", limit)
     packed = [gzip.compress(TEXT[at : at + size], mtime=0) for at in range(0, len(TEXT), size)]
     ends = {sum(map(len, packed[:count])) for count in range(len(packed) + 1)}
     data = b"".join(packed)

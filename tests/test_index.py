@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import logging
 import tempfile
 from typing import Any
 
@@ -11,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tap_dynamic import index as index_module
+from tap_dynamic.csvfile import CsvFile
 from tap_dynamic.errors import TapError
-from tap_dynamic.index import DIGEST_SIZE, RowIndex, RowSet, compare, digests, key_digests
-from tap_dynamic.layout import Column
+from tap_dynamic.index import DIGEST_SIZE, KeyHashes, RowIndex, RowSet, compare, digests, key_digests
+from tap_dynamic.layout import Column, Layout
+from tap_dynamic.load import find_key_problem
 from tap_dynamic.rows import convert_rows, key_texts
 
 LABEL = "Stream users, export x"
@@ -155,7 +159,7 @@ def test_a_partition_holds_rows_with_equal_keys_in_order() -> None:
     with fill(keys, count=7) as index:
         places: dict[bytes, int] = {}
         numbers: list[int] = []
-        for place, entries in enumerate(index.partitions()):
+        for place, entries in enumerate(index.entries()):
             found = [(key, int.from_bytes(row, "big")) for key, row, _ in entries]
             assert [number for _, number in found] == sorted(number for _, number in found)
             numbers += [number for _, number in found]
@@ -299,3 +303,48 @@ def test_without_contents_only_keys_are_compared(old: Rows, new: Rows) -> None:
     assert len(difference.gone) == len(old.keys() - new.keys())
     assert difference.added == len(new.keys() - old.keys())
     assert difference.changed == 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "are_unique"),
+    [
+        ([["a", "b", "c"]], True),
+        ([["a", "b", "a"]], False),
+        ([["", "b", "c"]], True),
+        ([["a", "a"], ["1", "2"]], True),
+        ([["a", "a"], ["1", "1"]], False),
+        ([["ab", "a"], ["c", "bc"]], True),
+        ([[]], True),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_hashes_of_keys(columns: list[list[str]], count: int, *, are_unique: bool) -> None:
+    with KeyHashes(LABEL) as hashes:
+        for start in range(0, len(columns[0]), count):
+            hashes.add([column[start : start + count] for column in columns])
+        assert hashes.are_unique() is are_unique
+
+
+@pytest.mark.parametrize("place", [0, 1, 99_999])
+def test_hashes_of_keys_on_disk(place: int) -> None:
+    keys = [f"user {number}" for number in range(100_000)]
+    with KeyHashes(LABEL) as hashes:
+        hashes.add([keys])
+        assert hashes.are_unique()
+        assert hashes.size == 8 * len(keys)
+        hashes.add([[keys[place]]])
+        assert not hashes.are_unique()
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"), [("a b c d", None), ("a b b a", "id is the same in rows 2 and 3"), ("a b c a", "rows 1 and 4")]
+)
+def test_equal_hashes_of_different_keys_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, keys: str, problem: str | None
+) -> None:
+    monkeypatch.setattr(index_module, "hash", lambda _: 7, raising=False)
+    file = CsvFile.open(io.BytesIO("\n".join(["id", *keys.split()]).encode()), LABEL)
+    columns = (Column("id", 0, "string", is_key=True),)
+    layout = Layout(columns, (), ("id",), {"type": "object", "properties": {"id": {"type": "string"}}})
+    found = find_key_problem(file, layout, logging.getLogger("test"))
+    assert found is None if problem is None else problem in str(found)

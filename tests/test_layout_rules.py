@@ -1,4 +1,4 @@
-"""Rules of layout.py: names, types, selection and key of a file's columns."""
+"""Rules of names.py, keys.py and layout.py: names, types, selection and key of a file's columns."""
 
 from __future__ import annotations
 
@@ -7,21 +7,10 @@ from typing import Any
 import pytest
 
 from tap_dynamic.convert import type_of
-from tap_dynamic.csvfile import Sample
-from tap_dynamic.layout import (
-    FALLBACK_KEY,
-    SDC_COLUMNS,
-    Catalog,
-    Layout,
-    Table,
-    choose_key,
-    column_names,
-    duplicate_problem,
-    fit_layout,
-    infer_layout,
-    key_problem,
-    with_deletions,
-)
+from tap_dynamic.keys import FALLBACK_KEY, duplicate_problem, key_problem
+from tap_dynamic.layout import Catalog, Layout, Table, choose_key, fit_layout, infer_layout, with_deletions
+from tap_dynamic.names import SDC_COLUMNS, column_names
+from tap_dynamic.sniff import Sample
 
 Schema = dict[str, Any]
 BOM = "\ufeff"

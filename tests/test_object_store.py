@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import gzip
 import importlib.util
+import io
 import json
+import secrets
+import subprocess
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from sandbox.data import csv_file
-from tests.conftest import table, texts
+from sandbox.data import csv_file, to_csv
+from tests.conftest import Run, select, table, texts
 from tests.object_store import BUCKET, CuttingProxy, Keys, ObjectStore, running_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from sandbox.server import Sandbox
-    from tests.conftest import Message, Run, Tap
+    from tests.conftest import Message, Tap
     from tests.object_store import ProxiedRequest
 
     # Makes the sandbox return the URLs that a function builds, a new one in each response.
@@ -140,52 +145,153 @@ def test_an_object_overwritten_during_the_download(
     assert proxy.requests[-1].etag not in {old, ""}
 
 
-def batch_config(store: ObjectStore, root: str, keys: Keys) -> dict[str, Any]:
-    params = {"endpoint_url": store.url, "key": keys.access, "secret": keys.secret}
-    return {
-        "encoding": {"format": "jsonl", "compression": "gzip"},
-        "batch_size": 1000,
-        "storage": {"root": root, "params": params},
-    }
+def batch_config(root: str, params: Message, **options: Any) -> Message:
+    encoding = {"format": "jsonl", "compression": "gzip"}
+    return {"encoding": encoding, "batch_size": 1000, "storage": {"root": root, "params": params}, **options}
+
+
+def params_of(store: ObjectStore, keys: Keys) -> Message:
+    return {"endpoint_url": store.url, "key": keys.access, "secret": keys.secret}
+
+
+def keys_of(run: Run, stream: str) -> list[str]:
+    """Return the keys of a stream's files, from the BATCH messages."""
+    urls = [urlsplit(url) for message in run.of("BATCH", stream) for url in message["manifest"]]
+    assert {(url.scheme, url.netloc) for url in urls} <= {("s3", BUCKET)}
+    return [url.path.lstrip("/") for url in urls]
 
 
 @needs_s3fs
-def test_batch_files_on_s3_hold_the_same_records(
-    store: ObjectStore, sandbox: Sandbox, tap: Tap, documented: Message
+@pytest.mark.parametrize("way", ["params", "environment", "profile"])
+def test_batch_files_on_s3_hold_the_same_records(  # noqa: PLR0913, PLR0917 (fixtures)
+    store: ObjectStore, sandbox: Sandbox, tap: Tap, documented: Message, tmp_path: Path, way: str
 ) -> None:
+    """With the ways to give credentials that docs/bulk.md shows."""
     sandbox.add("users", users(2500))
     plain = tap(_catalog=documented)
-    run = tap(_catalog=documented, batch_config=batch_config(store, f"s3://{BUCKET}/batches", store.writer))
+    environment, params = {"HOME": str(tmp_path)}, {}
+    if way == "params":
+        params = params_of(store, store.writer)
+    elif way == "environment":
+        environment |= {
+            "AWS_ACCESS_KEY_ID": store.writer.access,
+            "AWS_SECRET_ACCESS_KEY": store.writer.secret,
+            "AWS_ENDPOINT_URL": store.url,
+        }
+    else:
+        (tmp_path / ".aws").mkdir()
+        (tmp_path / ".aws" / "config").write_text(f"[profile files]\nendpoint_url = {store.url}\n")
+        (tmp_path / ".aws" / "credentials").write_text(
+            f"[files]\naws_access_key_id = {store.writer.access}\naws_secret_access_key = {store.writer.secret}\n"
+        )
+        environment["AWS_PROFILE"] = "files"
+    root = f"s3://{BUCKET}/{way}"
+    run = tap(_catalog=documented, batch_config=batch_config(root, params), environment=environment)
     assert run.code == 0, run.log
-    manifests = {s: [url for m in run.of("BATCH", s) for url in m["manifest"]] for s in ("exports", "users")}
-    assert len(manifests["users"]) == 3
     keys = []
-    for stream, urls in manifests.items():
-        lines: list[bytes] = []
-        for url in map(urlsplit, urls):
-            assert (url.scheme, url.netloc) == ("s3", BUCKET)
-            keys.append(url.path.lstrip("/"))
-            lines += gzip.decompress(store.get(keys[-1])).splitlines()
+    for stream, count in (("exports", 1), ("users", 3)):
+        keys += keys_of(run, stream)
+        lines = [line for key in keys_of(run, stream) for line in gzip.decompress(store.get(key)).splitlines()]
         assert [json.loads(line) for line in lines] == plain.records(stream)
-    assert store.list("batches/") == sorted(keys)
+        assert len(keys_of(run, stream)) == count
+    assert store.list(f"{way}/") == sorted(keys)
     assert run.bookmark("users") == plain.bookmark("users")
 
 
 @needs_s3fs
-@pytest.mark.parametrize("problem", ["wrong credentials", "missing bucket"])
-def test_a_failing_batch_storage_moves_no_bookmark(
-    store: ObjectStore, sandbox: Sandbox, tap: Tap, documented: Message, problem: str
+def test_parquet_on_s3_holds_the_same_rows(
+    store: ObjectStore, sandbox: Sandbox, tap: Tap, documented: Message, tmp_path: Path
+) -> None:
+    """Parts of a multipart upload have at least 5 MiB: random text, which does not shrink, makes several."""
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    rows = [[str(n), secrets.token_hex(20_000)] for n in range(900)]
+    sandbox.add("users", to_csv([["id", "note"], *rows]))
+    encoding = {"format": "parquet"}
+    plain = tap(_catalog=documented, batch_config=batch_config(str(tmp_path), {}, encoding=encoding))
+    config = batch_config(f"s3://{BUCKET}/parquet", params_of(store, store.writer), encoding=encoding)
+    run = tap(_catalog=documented, batch_config=config)
+    assert run.code == 0, run.log
+    (key,), (local,) = keys_of(run, "users"), tmp_path.glob("*--users-*")
+    assert store.client.head_object(Bucket=BUCKET, Key=key)["ETag"].endswith('-3"')
+    stored = parquet.read_table(io.BytesIO(store.get(key)))
+    assert stored.equals(parquet.read_table(local))
+    assert stored["note"].to_pylist() == [note for _, note in rows]
+    assert run.bookmark("users") == plain.bookmark("users")
+
+
+PROBLEMS = {
+    "a wrong secret key": "the secret key does not match the access key",
+    "an unknown access key": "the access key is unknown",
+    "a missing bucket": "the bucket does not exist",
+    "a misspelt bucket": "ParamValidationError",
+    "no credentials": "there are no credentials",
+    "an unknown profile": "the AWS profile does not exist",
+    "a store that is not there": "127.0.0.1:9 can't be reached",
+}
+
+
+@needs_s3fs
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_a_failing_batch_storage_moves_no_bookmark(  # noqa: PLR0913, PLR0917 (fixtures)
+    store: ObjectStore, sandbox: Sandbox, tap: Tap, documented: Message, tmp_path: Path, problem: str
 ) -> None:
     sandbox.add("users", users(10))
-    keys, bucket = store.writer, BUCKET
-    if problem == "wrong credentials":
-        keys = Keys(keys.access, "wr0ng" * 8)
-    else:
+    # The owner may create buckets: one whose name is mistyped must not come into being.
+    params, bucket = params_of(store, store.owner), BUCKET
+    if problem == "a wrong secret key":
+        params["secret"] = "wr0ng" * 8
+    elif problem == "an unknown access key":
+        params["key"] = "AKIAUNKNOWN"
+    elif problem == "a missing bucket":
         bucket = "missing"
-    run = tap(_catalog=documented, batch_config=batch_config(store, f"s3://{bucket}/failing", keys))
+    elif problem == "a misspelt bucket":
+        bucket = "miss pelt"
+    elif problem == "a store that is not there":
+        params["endpoint_url"] = "http://127.0.0.1:9"
+    else:
+        params = {"endpoint_url": store.url, **({"profile": "unknown"} if problem == "an unknown profile" else {})}
+    catalog = select(copy.deepcopy(documented), "users")
+    config = batch_config(f"s3://{bucket}/failing", params)
+    run = tap(_catalog=catalog, batch_config=config, environment={"HOME": str(tmp_path)})
     assert run.code == 1
-    assert len(run.errors) == 1, run.errors
-    assert keys.secret not in run.out + run.log
-    assert not run.of("BATCH", "users")
-    assert not any("replication_key_value" in m["value"]["bookmarks"].get("users", {}) for m in run.of("STATE"))
+    (error,) = run.errors
+    start = f"Stream users, BATCH file can't be stored in s3://{bucket}/failing: {PROBLEMS[problem]}"
+    assert error == f"{start}. Check batch_config.storage."
+    assert params.get("secret", "none") not in run.out + run.log
+    assert params.get("key", "none") not in run.out + run.log
+    assert not run.of("BATCH")
+    assert "replication_key_value" not in run.bookmark("users")
     assert not store.list("failing/")
+    assert [b["Name"] for b in store.client.list_buckets()["Buckets"]] == [BUCKET]
+
+
+@needs_s3fs
+def test_a_store_that_dies_half_way(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+    """The bookmark stays where it was; the next run, with the state of this one, is complete."""
+    sandbox.add("users", users(20_000))
+    catalog = select(copy.deepcopy(documented), "users")
+    with running_store() as store:
+        config = batch_config(f"s3://{BUCKET}/night", params_of(store, store.writer))
+        command = tap.command(_catalog=catalog, batch_config=config)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout
+            out = b""
+            while b'"BATCH"' not in out:
+                out += process.stdout.readline()
+            store.kill()
+            rest, log = process.communicate(timeout=60)
+    run = Run(process.returncode, (out + rest).decode(), log.decode())
+    host = urlsplit(store.url).netloc
+    assert run.code == 1
+    assert len(run.errors) == 1
+    assert run.errors[0].startswith(f"Stream users, BATCH file can't be stored in s3://{BUCKET}/night: {host} ")
+    assert store.writer.secret not in run.log
+    assert "Traceback" not in run.log
+    assert 1 <= len(run.of("BATCH")) < 20
+    assert "replication_key_value" not in run.bookmark("users")
+    with running_store() as store:
+        config = batch_config(f"s3://{BUCKET}/night", params_of(store, store.writer))
+        run = tap(_catalog=catalog, _state=run.state, batch_config=config)
+        assert run.code == 0, run.log
+        lines = [line for key in keys_of(run, "users") for line in gzip.decompress(store.get(key)).splitlines()]
+    assert texts([json.loads(line) for line in lines]) == texts(tap(_catalog=catalog).records("users"))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import re
+import subprocess
+import termios
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +16,7 @@ import pytest
 from sandbox.data import csv_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from sandbox.server import Sandbox
@@ -67,7 +73,7 @@ def test_short_operations_log_no_progress(sandbox: Sandbox, tap: Tap) -> None:
     sandbox.add("users", csv_file("users", 3000))
     run = tap()
     assert len(run.records("users")) == 3000
-    assert "a second" not in run.log
+    assert "s left, " not in run.log
     assert "Waiting" not in run.log
 
 
@@ -77,3 +83,39 @@ def test_a_connection_test_does_not_wait_for_a_pending_export(sandbox: Sandbox, 
     assert run.code == 1
     assert any(pending.id in line and "pending" in line for line in run.errors), run.log
     assert sandbox.count("get") <= 2
+
+
+def test_a_terminal_shows_a_bar_instead_of_lines(sandbox: Sandbox, tap: Tap, fast: dict[str, str]) -> None:
+    sandbox.add("users", csv_file("users", 3000))
+    terminal, stderr = pty.openpty()
+    termios.tcsetwinsize(stderr, (24, 80))
+    # COLUMNS is what a shell would export.
+    environment = {**os.environ, **fast, "TERM": "xterm", "COLUMNS": "80"}
+    process = subprocess.Popen(tap.command(), stdout=subprocess.PIPE, stderr=stderr, env=environment)
+    os.close(stderr)
+    shown: list[bytes] = []
+    reader = threading.Thread(target=lambda: shown.extend(read_terminal(terminal)))
+    reader.start()
+    messages, _ = process.communicate(timeout=60)
+    reader.join()
+    screen = b"".join(shown).decode()
+    assert process.returncode == 0, screen
+    assert messages.count(b'"RECORD"') == 3001
+    for unit in ("bytes downloaded", "rows verified", "rows"):
+        assert re.search(rf"Stream users, {unit}  \[#+", screen), screen
+    assert "s left, " not in screen  # a line, as in a pipe
+    bars = re.findall(r"\r\x1b\[\?25l(Stream users, [^\r\n\x1b]*)", screen)
+    assert bars, repr(screen)
+    assert screen.rindex("\x1b[?25h") > screen.rindex("\x1b[?25l")  # the cursor is back
+    assert max(map(len, bars)) <= 80
+    # Each log line starts on a line that was cleared.
+    for line in screen.split("\r\n"):
+        last = re.split(r"\r|\x1b\[[?\d]*[a-zA-Z]", line)[-1]
+        assert not ("| INFO" in last and "[#" in last), line
+
+
+def read_terminal(terminal: int) -> Iterator[bytes]:
+    with contextlib.suppress(OSError):  # Linux, when the other end is closed
+        while data := os.read(terminal, 1 << 16):
+            yield data
+    os.close(terminal)

@@ -1,0 +1,89 @@
+"""What a part of the benchmarks returns: tables in Markdown, and what its chart shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from benchmarks.measure import Summary
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured.
+
+    Args:
+        rows: Rows of the file.
+        columns: Its columns.
+        changed: Percent of the rows that differ on the second night.
+        pairs: Runs of each candidate.
+    """
+
+    rows: int = 600_000
+    columns: int = 11
+    changed: float = 2
+    pairs: int = 3
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a chart.
+
+    Args:
+        label: What it shows.
+        value: Its length.
+        text: What is written at its end.
+        detail: What is written below its label.
+        is_tap: Whether it belongs to this tap.
+    """
+
+    label: str
+    value: float
+    text: str
+    detail: str
+    is_tap: bool
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of horizontal bars.
+
+    Args:
+        name: The name of its file.
+        title: The finding.
+        subtitle: What was measured.
+        bars: From top to bottom.
+    """
+
+    name: str
+    title: str
+    subtitle: str
+    bars: list[Bar] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of a part."""
+
+    part: str
+    table: str
+    chart: Chart | None = None
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write a table whose first column is text, and whose other ones are numbers."""
+    lines = [header, [":---", *("---:" for _ in header[1:])], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def bar(summary: Summary, *, label: str = "", detail: str = "", is_tap: bool = False) -> Bar:
+    """Make the bar of a candidate's speed."""
+    return Bar(label or summary.name, summary.speed, f"{rounded(summary.speed)} rows/s", detail, is_tap)
+
+
+def rounded(number: float) -> str:
+    """Write a number with three significant digits."""
+    return f"{float(f'{number:.3g}'):,.0f}"

@@ -1,0 +1,71 @@
+"""Discovery: the columns of each model, from the head of its newest completed export."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tap_dynamic.errors import FileUnusable, TapError
+from tap_dynamic.exports import MODELS, oldest_first
+from tap_dynamic.layout import Layout, infer_layout
+from tap_dynamic.schemas import SCHEMAS
+from tap_dynamic.sniff import HEAD_SIZE, read_sample, unpack_head
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Sequence
+
+    from tap_dynamic.client import ExportsApi
+    from tap_dynamic.download import FileHost
+    from tap_dynamic.exports import Export
+
+
+def infer_layouts(
+    api: ExportsApi, host: FileHost, export_ids: Sequence[str], logger: logging.Logger
+) -> dict[str, Layout]:
+    """Infer the layout of each model whose columns can be had.
+
+    Args:
+        api: The exports API.
+        host: The file host.
+        export_ids: The exports that are looked at; all if there are none.
+        logger: Receives a line for each model whose columns are the documented ones.
+
+    Raises:
+        TapError: If the API or the file host can't be reached.
+    """
+    exports = _named_exports(api, export_ids) if export_ids else api.list_exports()
+    newest = {e.model: e for e in oldest_first(exports) if e.status == "completed"}
+    layouts = {}
+    for model in MODELS:
+        if model not in newest:
+            logger.info("There is no completed export of %s yet: its columns are the documented ones.", model)
+            continue
+        try:
+            layouts[model] = _infer_layout(api, host, newest[model])
+        except FileUnusable as error:
+            logger.warning("The columns of %s are the documented ones. %s", model, error.message)
+    return layouts
+
+
+def _named_exports(api: ExportsApi, export_ids: Sequence[str]) -> list[Export]:
+    """Return those of some exports that exist; raise the first error if none does."""
+    exports, errors = [], []
+    for export_id in dict.fromkeys(export_ids):
+        try:
+            exports.append(api.get(export_id))
+        except TapError as error:
+            errors.append(error)
+    if errors and not exports:
+        raise errors[0]
+    return exports
+
+
+def _infer_layout(api: ExportsApi, host: FileHost, export: Export) -> Layout:
+    label = f"Discovery of {export.model}, export {export.id}"
+    if export.format != "csv":
+        msg = f"{label}: its format is not csv. Make a CSV export."
+        raise FileUnusable(msg)
+    head = host.fetch_head(lambda: api.download_url(export.id), label, HEAD_SIZE)
+    start, is_whole = unpack_head(head.data, is_whole=head.is_whole)
+    documented = SCHEMAS.get_schema(export.model)["properties"]
+    return infer_layout(read_sample(start, is_whole=is_whole, label=label), documented)

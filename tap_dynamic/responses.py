@@ -1,0 +1,108 @@
+"""What a response of the exports API is: an export, a list, or an error with advice. All pure."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from singer_sdk.exceptions import RetriableAPIError
+
+from tap_dynamic.errors import FileUnusable, TapError, first_line
+from tap_dynamic.exports import Export
+
+if TYPE_CHECKING:
+    import requests
+
+ADVICE = {
+    ("GET", 401): "Dynamic refused the API token (401): it is wrong or was revoked. Make a token in Dynamic's dashboard"
+    " and set api_token.",
+    ("POST", 403): "Dynamic does not let this token create an export (403). Make the export in Dynamic's dashboard and"
+    " set request_exports to false: the tap then reads the newest one.",
+    ("GET", 403): "Dynamic denied access to {label} (403): the token lacks a scope, or belongs to another environment"
+    " than environment_id {environment_id}.",
+    ("GET", 404): "There is no such environment (404): environment {environment_id}. Check environment_id and api_url.",
+}
+"""What to do, by method and status; POST as GET where it has no entry of its own."""
+NO_SUCH_EXPORT = (
+    "There is no such export (404): {label} is not in environment {environment_id}. It may have been deleted."
+)
+
+
+def check_response(response: requests.Response, environment_id: str) -> None:
+    """Sort out the responses that are errors.
+
+    Args:
+        response: A response of the exports API.
+        environment_id: The environment, for messages.
+
+    Raises:
+        RetriableAPIError: If another attempt may succeed.
+        FileUnusable: If there is no such export.
+        TapError: If it is another error, with what to do.
+    """
+    status = response.status_code
+    if status in {408, 429} or not 200 <= status < 500:  # noqa: PLR2004 (1xx: an informational one came first)
+        msg = f"Dynamic answered {status}"
+        raise RetriableAPIError(msg, response)
+    if status >= HTTPStatus.BAD_REQUEST:
+        is_gone = status == HTTPStatus.NOT_FOUND and "/exports/" in response.url
+        raise (FileUnusable if is_gone else TapError)(advice(response, environment_id))
+    if status >= HTTPStatus.MULTIPLE_CHOICES and not urlsplit(response.url).path.endswith("/download"):
+        msg = f"Dynamic answered {status}, a redirect. The token is not sent to another URL: check api_url."
+        raise TapError(msg)
+
+
+def advice(response: requests.Response, environment_id: str) -> str:
+    """Say in one line what failed and what to do."""
+    status, method = response.status_code, response.request.method or "GET"
+    export_id = re.search(r"/exports/([^/?]+)", response.url)
+    label = f"export {export_id[1]}" if export_id else "the exports"
+    text = ADVICE.get((method, status)) or ADVICE.get(
+        ("GET", status), f"Dynamic answered {status} to a {method} of {{label}}."
+    )
+    if status == HTTPStatus.NOT_FOUND and export_id:
+        text = NO_SUCH_EXPORT
+    try:
+        detail = first_line(response.json()["error"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        detail = ""
+    return text.format(label=label, environment_id=environment_id) + (f" Dynamic says: {detail}" if detail else "")
+
+
+def entries_of(response: requests.Response) -> list[Any]:
+    """Return the entries of the list of exports, as they are.
+
+    Raises:
+        TapError: If the response is not such a list.
+    """
+    entries = _json_object(response).get("exports")
+    if not isinstance(entries, list):
+        msg = "Dynamic's list of exports has no `exports`. Check api_url."
+        raise TapError(msg)
+    return entries
+
+
+def export_of(response: requests.Response, label: str) -> Export:
+    """Parse one export.
+
+    Raises:
+        TapError: If it is malformed.
+    """
+    try:
+        return Export.parse(_json_object(response))
+    except ValueError as error:
+        msg = f"Dynamic's metadata of {label} is malformed: {error}. Make a new export."
+        raise TapError(msg) from None
+
+
+def _json_object(response: requests.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        msg = f"Dynamic answered {response.status_code}, but not with a JSON object. Check api_url."
+        raise TapError(msg)
+    return body
