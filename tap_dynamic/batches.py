@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import math
 import re
 import shutil
@@ -386,6 +387,7 @@ def store_file(file: IO[bytes], storage: StorageTarget, name: str, label: str) -
         TapError: If the storage fails.
     """
     try:
+        _quieten_object_stores()
         filesystem, root = url_to_fs(storage.root, **storage.params)
         path = f"{root.rstrip('/')}/{name}"
         if isinstance(filesystem, LocalFileSystem):
@@ -393,13 +395,25 @@ def store_file(file: IO[bytes], storage: StorageTarget, name: str, label: str) -
         else:
             with filesystem.transaction, filesystem.open(path, "wb", block_size=PART) as stored:
                 shutil.copyfileobj(file, stored, BLOCK)
-        return storage.get_url(name)
+        # `StorageTarget.get_url` quotes letters that are not ASCII, and targets do not unquote them.
+        return str(filesystem.unstrip_protocol(path))
     except Exception as error:
         # Storages raise errors of their own libraries, whose texts hold URLs.
         msg = (
             f"{label} can't be stored in {_place(storage.root)}: {storage_failure(error)}. Check batch_config.storage."
         )
         raise TapError(msg) from None
+
+
+def _quieten_object_stores() -> None:
+    """Keep out of the log what these libraries write at DEBUG: headers with keys, signatures and session tokens."""
+    loggers = [logging.getLogger(name) for name in ("aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs")]
+    for name in list(logging.root.manager.loggerDict):
+        logger = logging.getLogger(name)
+        if logger.level and logger.name.partition(".")[0] in {parent.name for parent in loggers}:
+            loggers.append(logger)
+    for logger in loggers:
+        logger.setLevel(max(logger.getEffectiveLevel(), logging.INFO))
 
 
 def _store_locally(file: IO[bytes], path: Path) -> None:
