@@ -44,6 +44,8 @@ PART = 8 << 20
 """Bytes of a part of a multipart upload, which are kept in memory; s3fs would keep 50 MiB."""
 ROW_GROUP = 64 << 20
 """Bytes in memory after which a row group is written, if it has not reached `batch_size` rows."""
+MAX_ARRAYS = 50_000
+"""Arrow arrays that are kept before they are joined: each takes a kilobyte, however few values it has."""
 PENDING_ROWS, PENDING_SIZE = 1000, 4 << 20
 """Rows, and characters of their text, that become an Arrow array at once if they come one by one."""
 
@@ -216,7 +218,7 @@ class ParquetWriter(BatchWriter):
         self.kinds = {name: type_of(schema) or "string" for name, schema in self.schema["properties"].items()}
         self.arrow_schema = pa.schema([(name, _arrow_type(kind)) for name, kind in self.kinds.items()])
         self.pending: list[list[Any]] = []
-        self.pending_size = self.group_size = 0
+        self.pending_size = self.group_size = self.arrays = 0
 
     @override
     def encode_values(self, names: Sequence[str], values: Sequence[Sequence[Any]]) -> Any:
@@ -274,13 +276,19 @@ class ParquetWriter(BatchWriter):
     def _write(self, content: Any) -> None:
         self.tables.append(content)
         self.group_size += content.nbytes
+        self.arrays += content.num_columns
         if self.group_size >= ROW_GROUP:
             self._write_group()
+        elif self.arrays >= MAX_ARRAYS:
+            self.tables, self.arrays = [self._joined().combine_chunks()], 0
 
-    def _write_group(self) -> None:
+    def _joined(self) -> Any:
         import pyarrow as pa  # noqa: PLC0415 (an extra)
 
-        table, self.tables, self.group_size = pa.concat_tables(self.tables), [], 0
+        return pa.concat_tables(self.tables)
+
+    def _write_group(self) -> None:
+        table, self.tables, self.group_size, self.arrays = self._joined(), [], 0, 0
         self.parquet.write_table(table, row_group_size=table.num_rows)
 
     @override
