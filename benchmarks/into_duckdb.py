@@ -64,9 +64,10 @@ def chart(summaries: list[Summary], gaps: dict[str, list[str]], options: Options
     by_hand = next(s for s in summaries if s.name == BY_HAND)
     return Chart(
         "load",
-        f"Through Parquet, DuckDB has the rows {1 / parquet.time_ratio:.1f} times as fast as through target-duckdb",
+        f"Parquet loads a DuckDB table {1 / parquet.time_ratio:.1f} times as fast as target-duckdb",
         f"{options.rows:,} rows of {options.columns} columns from the API to a table, first load, two cores; more is"
-        f" better.\nWithout any check, the limit is {parquet.seconds / by_hand.seconds:.1f} times as fast.",
+        f" better.\nThe limit, a script without the tap's checks, is {parquet.seconds / by_hand.seconds:.1f} times as fast"
+        " as Parquet.",
         [
             bar(
                 s,

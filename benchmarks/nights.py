@@ -73,8 +73,7 @@ def chart(summaries: list[Summary], options: Options) -> Chart:
     changes = next(s for s in summaries if s.name == CHANGES)
     return Chart(
         "nights",
-        f"With changes_only, a night that changes {options.changed:g} % of the rows is {1 / changes.time_ratio:.1f} times as"
-        " fast",
+        f"changes_only: a night with {options.changed:g} % changed rows is {1 / changes.time_ratio:.1f} times as fast",
         f"{options.rows:,} rows of {options.columns} columns into a table that holds the night before, two cores;"
         " less is better",
         [
