@@ -66,8 +66,8 @@ def chart(summaries: list[Summary], gaps: dict[str, list[str]], options: Options
         "load",
         f"Parquet loads a DuckDB table {1 / parquet.time_ratio:.1f} times as fast as target-duckdb",
         f"{options.rows:,} rows of {options.columns} columns from the API to a table, first load, two cores; more is"
-        f" better.\nThe limit, a script without the tap's checks, is {parquet.seconds / by_hand.seconds:.1f} times as fast"
-        " as Parquet.",
+        f" better.\nThe limit, a script without the tap's checks, is {parquet.seconds / by_hand.seconds:.1f} times as"
+        " fast as Parquet.",
         [
             bar(
                 s,
