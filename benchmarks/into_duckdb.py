@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks import environments
 from benchmarks.checks import find_gaps
 from benchmarks.data import users
 from benchmarks.loaders import BY_HAND, PARQUET, RECORD, digest, install_loaders, verify_table
@@ -36,7 +37,8 @@ def run(options: Options) -> Result:
             for loader in install_loaders(Path(folder), sandbox)
         }
         summaries = compare(candidates, RECORD, options.rows, options.pairs)
-    return Result("load", table(summaries, gaps), chart(summaries, gaps, options))
+    text = f"{table(summaries, gaps)}\n\nVersions: {environments.versions()}."
+    return Result("load", text, chart(summaries, gaps, options))
 
 
 def table(summaries: list[Summary], gaps: dict[str, list[str]]) -> str:
