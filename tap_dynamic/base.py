@@ -13,9 +13,9 @@ from singer_sdk.helpers._catalog import get_selected_schema
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.mapper import RemoveRecordTransform
 
-from tap_dynamic.batches import WRITERS
 from tap_dynamic.convert import fit_record
 from tap_dynamic.errors import TapError
+from tap_dynamic.jsonlines import JsonLinesWriter
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -138,7 +138,12 @@ class DynamicStream(Stream):
 
     def new_batch_writer(self, config: BatchConfig, alias: str, schema: dict[str, Any]) -> BatchWriter:
         """Make the writer of the BATCH files of this stream, or of one that a map makes of it."""
-        return WRITERS[config.encoding.format](alias, self.tap_name, config, schema, self._tap.write_message)
+        writer: type[BatchWriter] = JsonLinesWriter
+        if config.encoding.format == "parquet":
+            from tap_dynamic.parquet import ParquetWriter  # noqa: PLC0415 (needs an extra)
+
+            writer = ParquetWriter
+        return writer(alias, self.tap_name, config, schema, self._tap.write_message)
 
     def write_mapped_batches(self, config: BatchConfig, records: Iterable[Record]) -> None:
         """Write the records that RECORD messages would hold to BATCH files, each stream to its own."""

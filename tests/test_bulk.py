@@ -171,7 +171,7 @@ def test_parquet_holds_every_date_time_and_number_of_a_cell(sandbox: Sandbox, ta
         "2026-01-02T03:04:05+00:00",
         None,
         "2026-01-02T01:04:05.500000+00:00",
-        "2026-01-02T03:04:05.123457+00:00",
+        "2026-01-02T03:04:05.123456+00:00",
     ]
     assert [row["metadata"] for row in written] == [f'{{"price":{n}.50}}' for n in range(4)]
 

@@ -1,0 +1,47 @@
+"""BATCH files of gzipped JSON lines."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from typing import IO, TYPE_CHECKING, Any
+
+from tap_dynamic.batches import BatchWriter
+from tap_dynamic.messages import RecordEncoder, encode_records
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class JsonLinesWriter(BatchWriter):
+    """Writes gzipped JSON lines."""
+
+    extension = "json.gz"
+
+    @override
+    def encode_values(self, names: Sequence[str], values: Sequence[Sequence[Any]]) -> bytes:
+        return RecordEncoder(names).encode(values)
+
+    @override
+    def add_record(self, record: Mapping[str, Any], label: str) -> None:
+        self.add(1, encode_records([dict(record)]))
+
+    @override
+    def _open(self, file: IO[bytes]) -> None:
+        self.packed = gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1)
+
+    @override
+    def _write(self, content: Any) -> None:
+        self.packed.write(content)
+
+    @override
+    def _close(self) -> None:
+        self.packed.close()
+
+    @override
+    def _abandon(self) -> None: ...

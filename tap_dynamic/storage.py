@@ -1,0 +1,128 @@
+"""Where BATCH files are stored: a local folder or an object store."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from tap_dynamic.errors import TapError, causes, first_line, host_of
+
+if TYPE_CHECKING:
+    from singer_sdk.helpers._batch import StorageTarget
+
+BLOCK = 1 << 20
+"""Bytes that are copied to the storage at once."""
+PART = 8 << 20
+"""Bytes of a part of a multipart upload, which are kept in memory; s3fs would keep 50 MiB."""
+
+
+def store_file(file: IO[bytes], storage: StorageTarget, name: str, label: str) -> str:
+    """Copy a file to a storage; it appears there whole or not at all.
+
+    `StorageTarget.open` would create the bucket whose name is mistyped, and leave pieces of files in TMPDIR.
+
+    Args:
+        file: The file, at its start.
+        storage: The storage.
+        name: Its name there.
+        label: What it is, for messages.
+
+    Returns:
+        Its URL.
+
+    Raises:
+        TapError: If the storage fails.
+    """
+    try:
+        _quieten_object_stores()
+        filesystem, root = url_to_fs(storage.root, **storage.params)
+        path = f"{root.rstrip('/')}/{name}"
+        if isinstance(filesystem, LocalFileSystem):
+            _store_locally(file, Path(path))
+        else:
+            with filesystem.transaction, filesystem.open(path, "wb", block_size=PART) as stored:
+                shutil.copyfileobj(file, stored, BLOCK)
+        # `StorageTarget.get_url` quotes letters that are not ASCII, and targets do not unquote them.
+        return str(filesystem.unstrip_protocol(path))
+    except Exception as error:
+        # Storages raise errors of their own libraries, whose texts hold URLs.
+        msg = (
+            f"{label} can't be stored in {_place(storage.root)}: {storage_failure(error)}. Check batch_config.storage."
+        )
+        raise TapError(msg) from None
+
+
+def _quieten_object_stores() -> None:
+    """Keep out of the log what these libraries write at DEBUG: headers with keys, signatures and session tokens."""
+    loggers = [logging.getLogger(name) for name in ("aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs")]
+    for name in list(logging.root.manager.loggerDict):
+        logger = logging.getLogger(name)
+        if logger.level and logger.name.partition(".")[0] in {parent.name for parent in loggers}:
+            loggers.append(logger)
+    for logger in loggers:
+        logger.setLevel(max(logger.getEffectiveLevel(), logging.INFO))
+
+
+def _store_locally(file: IO[bytes], path: Path) -> None:
+    partial = path.with_name(f".{path.name}.partial")  # engines that read the folder ignore it
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with partial.open("wb") as stored:
+            shutil.copyfileobj(file, stored, BLOCK)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _place(root: str) -> str:
+    """Return the root of a storage without what could be a secret."""
+    parts = urlsplit(root)
+    return first_line(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl())
+
+
+STORAGE_FAILURES = {
+    "AccessDenied": "access is denied to these credentials",
+    "ExpiredToken": "the session token has expired",
+    "InvalidAccessKeyId": "the access key is unknown",
+    "NoSuchBucket": "the bucket does not exist",
+    "SignatureDoesNotMatch": "the secret key does not match the access key",
+    "NoCredentialsError": "there are no credentials",
+    "PartialCredentialsError": "the credentials are incomplete",
+    "ProfileNotFound": "the AWS profile does not exist",
+    "EndpointConnectionError": "{endpoint} can't be reached",
+    "ConnectTimeoutError": "{endpoint} did not accept a connection in time",
+    "ReadTimeoutError": "{endpoint} did not answer in time",
+    "ConnectionClosedError": "{endpoint} closed the connection",
+}
+"""By the code of S3, or by the type of the error."""
+
+
+def storage_failure(error: Exception) -> str:
+    """Say why a storage failed, without the text of its error: it can hold a URL or a key."""
+    chain = list(causes(error))
+    codes = [_s3_code(e) for e in chain]
+    names = [name for name in (*codes, *(type(e).__name__ for e in chain)) if name]
+    if found := next((STORAGE_FAILURES[name] for name in names if name in STORAGE_FAILURES), None):
+        return found.format(endpoint=host_of(next(filter(None, map(_endpoint, chain)), "")))
+    if reason := next((e.strerror for e in chain if isinstance(e, OSError) and e.strerror), None):
+        return reason.lower() if isinstance(error, OSError) else f"{names[0]}: {reason.lower()}"
+    return names[0]
+
+
+def _s3_code(error: BaseException) -> str:
+    response = getattr(error, "response", None)
+    details = response.get("Error") if isinstance(response, dict) else None
+    code = str(details.get("Code")) if isinstance(details, dict) else ""
+    return code if code.isalnum() else ""
+
+
+def _endpoint(error: BaseException) -> str:
+    options = getattr(error, "kwargs", None)  # of botocore's errors
+    return str(options.get("endpoint_url", "")) if isinstance(options, dict) else ""
