@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 INK, MUTED, OURS, OTHERS, PAPER, EDGE = "#1f2328", "#59636e", "#2f6feb", "#afb8c1", "#ffffff", "#d1d9e0"
-WIDTH, BAR_SPACE, TOP, BOTTOM = 9.0, 0.62, 1.05, 0.2
+WIDTH, BAR_SPACE, TOP, BOTTOM = 9.0, 0.58, 0.95, 0.15
 """Inches: of the chart, for each bar, above and below the bars."""
-BARS_FROM, BARS_TO = 0.36, 0.83
+BARS_FROM, BARS_TO = 0.4, 0.84
 """Fractions of the width."""
 
 mpl.rcParams.update(
@@ -40,7 +40,7 @@ def draw(chart: dict[str, Any], file: str) -> None:
     figure.add_artist(
         FancyBboxPatch(
             (0.006, 0.015), 0.988, 0.97, "round,pad=0,rounding_size=0.02", transform=figure.transFigure,
-            mutation_aspect=WIDTH / height, facecolor=PAPER, edgecolor=EDGE,
+            mutation_aspect=WIDTH / height, zorder=-1, facecolor=PAPER, edgecolor=EDGE,
         )
     )  # fmt: skip
     figure.text(0.025, 1 - 0.34 / height, chart["title"], color=INK, size=12.5, weight="bold")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import subprocess
 from typing import TYPE_CHECKING
 
 from sandbox.setup import install
@@ -45,3 +46,18 @@ def charts() -> Path:
 def meltano() -> Path:
     """Install Meltano; return its executable."""
     return install("meltano", "--quiet", "meltano>=4,<5") / "meltano"
+
+
+def versions() -> str:
+    """Name the versions of what the tap is compared with."""
+    target = target_duckdb()
+    return (
+        f"dlt {_version(dlt(), 'dlt')} with DuckDB {_version(dlt(), 'duckdb')},"
+        f" target-duckdb {_version(target, 'target-duckdb')} with DuckDB {_version(target, 'duckdb')},"
+        f" otherwise DuckDB {_version(duckdb(), 'duckdb')}"
+    )
+
+
+def _version(program: Path, package: str) -> str:
+    code = f"from importlib.metadata import version; print(version('{package}'))"
+    return subprocess.check_output([program.with_name("python"), "-c", code], text=True).strip()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -45,7 +46,11 @@ def main() -> None:
         os.dup2(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
         os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606
     threading.Thread(target=sample_memory, args=(process, ended, samples), daemon=True).start()
-    _, status, usage = os.wait4(process, 0)
+    try:
+        _, status, usage = os.wait4(process, 0)
+    except KeyboardInterrupt:
+        os.killpg(process, signal.SIGTERM)  # a session of its own does not get the terminal's
+        raise
     seconds = time.monotonic() - started
     ended.set()
     usage_report = {

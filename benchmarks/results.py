@@ -74,9 +74,10 @@ class Result:
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Write a table whose first column is text, and whose other ones are numbers."""
-    lines = [header, [":---", *("---:" for _ in header[1:])], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    """Write a table; numbers are aligned to the right."""
+    rows = list(rows)
+    alignment = ["---:" if cell[:1].isdigit() else ":---" for cell in rows[0]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, alignment, *rows))
 
 
 def bar(summary: Summary, *, label: str = "", detail: str = "", is_tap: bool = False) -> Bar:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import math
 import re
 import shutil
@@ -43,6 +44,8 @@ PART = 8 << 20
 """Bytes of a part of a multipart upload, which are kept in memory; s3fs would keep 50 MiB."""
 ROW_GROUP = 64 << 20
 """Bytes in memory after which a row group is written, if it has not reached `batch_size` rows."""
+MAX_ARRAYS = 50_000
+"""Arrow arrays that are kept before they are joined: each takes a kilobyte, however few values it has."""
 PENDING_ROWS, PENDING_SIZE = 1000, 4 << 20
 """Rows, and characters of their text, that become an Arrow array at once if they come one by one."""
 
@@ -215,7 +218,7 @@ class ParquetWriter(BatchWriter):
         self.kinds = {name: type_of(schema) or "string" for name, schema in self.schema["properties"].items()}
         self.arrow_schema = pa.schema([(name, _arrow_type(kind)) for name, kind in self.kinds.items()])
         self.pending: list[list[Any]] = []
-        self.pending_size = self.group_size = 0
+        self.pending_size = self.group_size = self.arrays = 0
 
     @override
     def encode_values(self, names: Sequence[str], values: Sequence[Sequence[Any]]) -> Any:
@@ -273,13 +276,19 @@ class ParquetWriter(BatchWriter):
     def _write(self, content: Any) -> None:
         self.tables.append(content)
         self.group_size += content.nbytes
+        self.arrays += content.num_columns
         if self.group_size >= ROW_GROUP:
             self._write_group()
+        elif self.arrays >= MAX_ARRAYS:
+            self.tables, self.arrays = [self._joined().combine_chunks()], 0
 
-    def _write_group(self) -> None:
+    def _joined(self) -> Any:
         import pyarrow as pa  # noqa: PLC0415 (an extra)
 
-        table, self.tables, self.group_size = pa.concat_tables(self.tables), [], 0
+        return pa.concat_tables(self.tables)
+
+    def _write_group(self) -> None:
+        table, self.tables, self.group_size, self.arrays = self._joined(), [], 0, 0
         self.parquet.write_table(table, row_group_size=table.num_rows)
 
     @override
@@ -386,6 +395,7 @@ def store_file(file: IO[bytes], storage: StorageTarget, name: str, label: str) -
         TapError: If the storage fails.
     """
     try:
+        _quieten_object_stores()
         filesystem, root = url_to_fs(storage.root, **storage.params)
         path = f"{root.rstrip('/')}/{name}"
         if isinstance(filesystem, LocalFileSystem):
@@ -393,13 +403,25 @@ def store_file(file: IO[bytes], storage: StorageTarget, name: str, label: str) -
         else:
             with filesystem.transaction, filesystem.open(path, "wb", block_size=PART) as stored:
                 shutil.copyfileobj(file, stored, BLOCK)
-        return storage.get_url(name)
+        # `StorageTarget.get_url` quotes letters that are not ASCII, and targets do not unquote them.
+        return str(filesystem.unstrip_protocol(path))
     except Exception as error:
         # Storages raise errors of their own libraries, whose texts hold URLs.
         msg = (
             f"{label} can't be stored in {_place(storage.root)}: {storage_failure(error)}. Check batch_config.storage."
         )
         raise TapError(msg) from None
+
+
+def _quieten_object_stores() -> None:
+    """Keep out of the log what these libraries write at DEBUG: headers with keys, signatures and session tokens."""
+    loggers = [logging.getLogger(name) for name in ("aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs")]
+    for name in list(logging.root.manager.loggerDict):
+        logger = logging.getLogger(name)
+        if logger.level and logger.name.partition(".")[0] in {parent.name for parent in loggers}:
+            loggers.append(logger)
+    for logger in loggers:
+        logger.setLevel(max(logger.getEffectiveLevel(), logging.INFO))
 
 
 def _store_locally(file: IO[bytes], path: Path) -> None:

@@ -210,8 +210,9 @@ def _find_batch_errors(config: Mapping[str, Any]) -> Iterator[str]:
     size = batch.get("batch_size", 1)
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         yield "Setting batch_config.batch_size must be a whole number of at least 1."
-    if len(scheme) < 2 and re.search(r"[\s#%?]", str(storage.get("root"))):  # noqa: PLR2004 (a drive has one letter)
-        yield "Setting batch_config.storage.root must not hold blanks, #, % or ?: targets can't open such paths."
+    for name in ("root", "prefix"):
+        if re.search(r"[\s#%?]", str(storage.get(name) or "")):
+            yield f"Setting batch_config.storage.{name} must not hold blanks, #, % or ?: targets can't open such paths."
     unknown = set(batch) - {"encoding", "storage", "batch_size"}
     if unknown or set(encoding) - {"format", "compression"} or set(storage) - {"root", "prefix", "params"}:
         yield "Setting batch_config has an option that the SDK does not know."

@@ -114,8 +114,8 @@ class Tap:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the longest group, so that all workers finish at about the same time."""
-    items.sort(key=lambda item: "test_meltano" not in item.nodeid)
+    """Start with the longest tests, so that all workers finish at about the same time."""
+    items.sort(key=lambda item: not item.nodeid.startswith(("tests/test_docs", "tests/test_meltano")))
 
 
 @pytest.fixture

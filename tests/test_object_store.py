@@ -161,6 +161,16 @@ def keys_of(run: Run, stream: str) -> list[str]:
     return [url.path.lstrip("/") for url in urls]
 
 
+DEBUG_LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"level": "DEBUG", "handlers": ["stderr"]},
+    "loggers": {"botocore.auth": {"level": "DEBUG"}},
+}
+
+
 @needs_s3fs
 @pytest.mark.parametrize("way", ["params", "environment", "profile"])
 def test_batch_files_on_s3_hold_the_same_records(  # noqa: PLR0913, PLR0917 (fixtures)
@@ -185,6 +195,8 @@ def test_batch_files_on_s3_hold_the_same_records(  # noqa: PLR0913, PLR0917 (fix
             f"[files]\naws_access_key_id = {store.writer.access}\naws_secret_access_key = {store.writer.secret}\n"
         )
         environment["AWS_PROFILE"] = "files"
+    environment["SINGER_SDK_LOG_CONFIG"] = str(tmp_path / "logging.yaml")
+    (tmp_path / "logging.yaml").write_text(json.dumps(DEBUG_LOGGING))
     root = f"s3://{BUCKET}/{way}"
     run = tap(_catalog=documented, batch_config=batch_config(root, params), environment=environment)
     assert run.code == 0, run.log
@@ -196,6 +208,9 @@ def test_batch_files_on_s3_hold_the_same_records(  # noqa: PLR0913, PLR0917 (fix
         assert len(keys_of(run, stream)) == count
     assert store.list(f"{way}/") == sorted(keys)
     assert run.bookmark("users") == plain.bookmark("users")
+    assert "DEBUG" in run.log
+    for secret in ("Signature", "Authorization", store.writer.secret):
+        assert secret not in run.log
 
 
 @needs_s3fs
@@ -245,7 +260,7 @@ def test_a_failing_batch_storage_moves_no_bookmark(  # noqa: PLR0913, PLR0917 (f
     elif problem == "a missing bucket":
         bucket = "missing"
     elif problem == "a misspelt bucket":
-        bucket = "miss pelt"
+        bucket = "miss~pelt"
     elif problem == "a store that is not there":
         params["endpoint_url"] = "http://127.0.0.1:9"
     else:

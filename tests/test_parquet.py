@@ -280,14 +280,23 @@ def test_not_a_number_is_null_as_in_json(sandbox: Sandbox, tap: Tap, tmp_path: P
 
 
 def test_files_appear_whole_in_a_folder_of_the_prefix(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
+    """URLs are not quoted: targets built with the SDK do not unquote them."""
     sandbox.add("users", csv_file("users", 30))
-    storage = {"root": str(tmp_path / "batches"), "prefix": "2026-01-01/night-"}
+    storage = {"root": str(tmp_path / "b\u00e4tches"), "prefix": "2026-01-01/night-"}
     run = tap(batch_config=batch_config(tmp_path, storage=storage))
     (file,) = files_of(run, "users")
     assert Path(file).name.startswith("night-tap-dynamic--users-")
-    assert sorted((tmp_path / "batches" / "2026-01-01").iterdir()) == sorted(
+    assert sorted((tmp_path / "b\u00e4tches" / "2026-01-01").iterdir()) == sorted(
         Path(f) for stream in ("exports", "users") for f in files_of(run, stream)
     )
+
+
+def test_a_dry_run_leaves_no_files(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
+    sandbox.add("users", csv_file("users", 30))
+    run = tap("--test", batch_config=batch_config(tmp_path))
+    assert run.code == 0
+    assert len(run.records("users")) == 1
+    assert not (tmp_path / "batches").exists()
 
 
 def test_a_folder_that_can_not_be_made(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
