@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import product
 from typing import Any
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 from rfc3339_validator import validate_rfc3339  # type: ignore[import-untyped]
 
-from tap_dynamic.convert import CONVERTERS, UNREADABLE, canonical_schema, matches_type, type_of
+from tap_dynamic.convert import CONVERTERS, UNREADABLE, canonical_schema, fit_record, matches_type, type_of
 from tap_dynamic.errors import TapError
 from tap_dynamic.exports import parse_datetime
 from tap_dynamic.layout import Column
@@ -326,3 +326,69 @@ def test_a_column_reads_as_its_cells_do(cells: list[str], kind: str) -> None:
     assert matches_type(kind, cells) == all(matches_type(kind, [cell]) for cell in cells)
     if matches_type(kind, cells):
         assert list(CONVERTERS[kind](cells)) == [CONVERTERS[kind]([cell])[0] for cell in cells]
+
+
+# --- what maps and flattening made of a record
+
+NOON = datetime(2021, 1, 2, 12)  # noqa: DTZ001 (what an expression can return)
+FITTED: list[tuple[Schema, Any, Any]] = [
+    ({}, {"any": 1}, {"any": 1}),
+    (TYPES["string"], "a", "a"),
+    (TYPES["string"], 5, "5"),
+    (TYPES["string"], Decimal("1.50"), "1.50"),
+    (TYPES["string"], True, "true"),
+    (TYPES["string"], {"a": [1]}, '{"a":[1]}'),
+    (TYPES["string"], [1, None], "[1,null]"),
+    (TYPES["string"], date(2021, 1, 2), "2021-01-02"),
+    (TYPES["string"], NOON, "2021-01-02T12:00:00+00:00"),
+    (TYPES["integer"], 5, 5),
+    (TYPES["number"], 5, 5),
+    (TYPES["number"], 1.5, 1.5),
+    (TYPES["boolean"], False, False),
+    (TYPES["object"], {}, {}),
+    (TYPES["array"], [], []),
+    (TYPES["date"], "2021-01-02", "2021-01-02"),
+    (TYPES["date"], date(2021, 1, 2), "2021-01-02"),
+    (TYPES["date-time"], "2021-01-02", "2021-01-02T00:00:00+00:00"),
+    (TYPES["date-time"], NOON, "2021-01-02T12:00:00+00:00"),
+    (TYPES["date-time"], NOON.replace(tzinfo=timezone(timedelta(hours=2))), "2021-01-02T12:00:00+02:00"),
+    ({"type": ["string", "null"]}, None, None),
+    ({"type": ["integer", "string"]}, 5, 5),
+]
+UNFITTED: list[tuple[Schema, Any]] = [
+    (TYPES["string"], None),
+    ({"type": ["integer", "null"]}, "5"),
+    (TYPES["integer"], 1.5),
+    (TYPES["integer"], True),
+    (TYPES["number"], True),
+    (TYPES["boolean"], 1),
+    (TYPES["object"], []),
+    (TYPES["array"], {}),
+    (TYPES["integer"], date(2021, 1, 2)),
+    (TYPES["date"], "2021-01-02T12:00:00Z"),
+    (TYPES["date-time"], "noon"),
+]
+
+
+def fitted(schema: Schema, value: Any, key: tuple[str, ...] = ()) -> dict[str, Any]:
+    return fit_record({"x": value, "undeclared": 1}, {"properties": {"x": schema}}, key)
+
+
+@pytest.mark.parametrize(("schema", "value", "expected"), FITTED)
+def test_a_value_fits_its_declared_type(schema: Schema, value: Any, expected: Any) -> None:
+    result = fitted(schema, value)
+    assert result == {"x": expected}
+    assert type(result["x"]) is type(expected)
+
+
+@pytest.mark.parametrize(("schema", "value"), UNFITTED)
+def test_a_value_of_another_type_is_refused(schema: Schema, value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^property 'x' is declared as|^not a date"):
+        fitted(schema, value)
+
+
+@pytest.mark.parametrize("key", ["x", "missing"])
+def test_a_key_is_neither_null_nor_missing(key: str) -> None:
+    with pytest.raises(ValueError, match=f"key property '{key}' is null"):
+        fitted({"type": ["string", "null"]}, None, (key,))
+    assert fitted({"type": "integer"}, 0, ("x",)) == {"x": 0}

@@ -287,6 +287,11 @@ def test_a_row_whose_end_was_not_unpacked_is_never_used(rows: list[list[str]], s
     verify_cut(head, rows, seen=len(ends), is_whole=True)
 
 
+def test_a_header_longer_than_the_head_is_taken_from_the_file() -> None:
+    sample = read_sample(b"id,em", is_whole=False, label=LABEL, header=["id", "email"])
+    assert (sample.header, sample.rows, sample.is_whole) == (["id", "email"], [], False)
+
+
 # --- packed heads
 
 
