@@ -90,6 +90,7 @@ NOT_RUN = {
     ". meltano-env/bin/activate": "the tests have Meltano already",
     'pip install "meltano>=4,<5"': "the tests have Meltano already",
     "git clone https://github.com/<owner>/tap-dynamic.git": "the tests run in a clone",
+    f"meltano add tap-dynamic --from-ref {RAW}tap-dynamic.yml": "the same definition is added from the clone",
     "meltano add target-snowflake": "a cloud warehouse",
     "meltano config set target-snowflake --interactive": "a cloud warehouse, and a dialog",
     "meltano run tap-dynamic target-snowflake": "a cloud warehouse",
@@ -101,7 +102,7 @@ NOT_RUN = {
 """Commands that no test runs, and why."""
 RUN_ELSEWHERE = ("bulk.md", "performance.md")
 """Pages with tests or benchmarks of their own."""
-HERE = ("README.md", "settings.md", "meltano.md", "exports-and-state.md", "changes.md")
+HERE = ("README.md", "settings.md", "meltano.md")
 """Pages whose commands are run below."""
 
 
@@ -162,12 +163,6 @@ def test_from_a_clone_to_a_warehouse(sandbox: Sandbox, postgres: Postgres, tmp_p
     page = ROOT / "docs" / "meltano.md"
     definition = tmp_path / "target-postgres.yml"  # instead of the Meltano Hub
     definition.write_text(next(block for block in blocks(page, "yaml") if "target_postgres" in block))
-    stand_ins = {
-        "meltano add target-postgres": f"meltano add target-postgres --from-ref {definition}",
-        f"{RAW}tap-dynamic.yml": str(tmp_path / "published.yml"),
-    }
-    published = (ROOT / "tap-dynamic.yml").read_text().replace(f"git+{REPOSITORY}.git", str(ROOT))
-    (tmp_path / "published.yml").write_text(published)
     variables = {
         "PATH": f"{Path(str(MELTANO)).parent}:{os.environ['PATH']}",
         "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
@@ -175,28 +170,21 @@ def test_from_a_clone_to_a_warehouse(sandbox: Sandbox, postgres: Postgres, tmp_p
     }
 
     def run(commands: str, folder: Path) -> str:
-        for text, stand_in in stand_ins.items():
-            commands = commands.replace(text, stand_in)
-        return shell(commands, folder, **variables)
+        add = "meltano add target-postgres"
+        return shell(commands.replace(add, f"{add} --from-ref {definition}"), folder, **variables)
 
     readme = (ROOT / "README.md").read_text()
     chapter = readme.split("## Load your own data")[1].split("### Without Meltano")[0]
     commands = re.findall(r"^```sh\n(.*?)^```$", chapter, re.MULTILINE | re.DOTALL)
-    setup, from_clone, from_address, *rest = commands
-    run(setup, tmp_path)
+    run(commands[0], tmp_path)
     warehouse = tmp_path / "warehouse"
-    run(from_address, warehouse)
-    (warehouse / "meltano.yml").write_text(
-        (warehouse / "meltano.yml").read_text().split("plugins:")[0]
-    )  # as if it had not been added
-    run(from_clone, warehouse)
     address = {"PORT": str(postgres.port), "USER": "tap", "HOST": "127.0.0.1"}
     environment = blocks(ROOT / "README.md", "dotenv")[0].replace("dyn_...", sandbox.config["api_token"])
     for name, value in address.items():
         environment = re.sub(rf"(TARGET_POSTGRES_{name})=.*", rf"\1={value}", environment)
     (warehouse / ".env").write_text(environment)
     assert ".env" in (warehouse / ".gitignore").read_text()
-    for block in rest:
+    for block in commands[1:]:
         run(block, warehouse)
     assert postgres.query("select count(*) from dynamic.users") == [["5"]]
     assert postgres.query("select count(*) from dynamic.visits") == [["7"]]
@@ -207,8 +195,14 @@ def test_from_a_clone_to_a_warehouse(sandbox: Sandbox, postgres: Postgres, tmp_p
     schedule = next(block for block in blocks(page, "yaml") if "schedules:" in block)
     with (warehouse / "meltano.yml").open("a") as file:
         file.write(schedule)
-    sandbox.add("users", csv_file("users", 6))
-    for block in [*blocks(page, "sh"), *blocks(ROOT / "docs" / "exports-and-state.md", "sh")]:
-        run(block, warehouse)
-    run("\n".join(blocks(ROOT / "docs" / "changes.md", "sh")), warehouse)
-    assert postgres.query("select count(*) from dynamic.users") == [["6"]]
+    files = sandbox.count("file")
+    select, _, job, *others = blocks(page, "sh")
+    listed = run(select, warehouse).splitlines()
+    assert any("excluded" in line and "exports.downloadUrl" in line for line in listed)
+    assert any("selected" in line and "users.loyalty points" in line for line in listed)
+    run(job, warehouse)
+    # A run without a new export reads only metadata and the heads.
+    later = [request for request in sandbox.requests if request.kind == "file"][files:]
+    assert later
+    assert all(request.headers.get("Range", "").startswith("bytes=0-") for request in later)
+    assert not any(is_run(line) for block in others for line in block.splitlines() if not line.startswith("export "))
