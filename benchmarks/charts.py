@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 INK, MUTED, OURS, OTHERS, PAPER, EDGE = "#1f2328", "#59636e", "#2f6feb", "#afb8c1", "#ffffff", "#d1d9e0"
-WIDTH, BAR_SPACE, TOP, BOTTOM = 9.0, 0.58, 0.95, 0.15
-"""Inches: of the chart, for each bar, above and below the bars."""
+WIDTH, BAR_SPACE, TITLE, SUBTITLE_LINE, BOTTOM = 9.0, 0.58, 0.5, 0.2, 0.15
+"""Inches: of the chart, for each bar, the title and each line below it, and below the bars."""
 BARS_FROM, BARS_TO = 0.4, 0.84
 """Fractions of the width."""
 
@@ -34,7 +34,8 @@ def draw(chart: dict[str, Any], file: str) -> None:
         file: The SVG that is written.
     """
     bars = chart["bars"]
-    height = TOP + BAR_SPACE * len(bars) + BOTTOM
+    top = TITLE + SUBTITLE_LINE * len(chart["subtitle"].splitlines())
+    height = top + BAR_SPACE * len(bars) + BOTTOM
     figure = Figure(figsize=(WIDTH, height))
     figure.patch.set_alpha(0)
     figure.add_artist(
