@@ -32,6 +32,10 @@ ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 LARGE_JSON = 1 << 19
 """Characters above which JSON is verified and passed on as it is: objects take 24 times the memory of their text."""
 JSON_TYPE_NAMES = {"string", "integer", "number", "boolean", "object", "array", "null"}
+ARRAY_KINDS = {"string": "array of strings", "object": "array of objects"}
+"""Arrays of nullable items of one type, which msgspec verifies as it decodes."""
+JSON_KINDS = {"object", "array", *ARRAY_KINDS.values()}
+"""Types whose cells are JSON."""
 UNREADABLE = (ValueError, LookupError, RecursionError, ArithmeticError)
 """What a converter raises for a cell that does not read as the type; msgspec's errors are ValueErrors."""
 
@@ -106,11 +110,30 @@ def datetimes(cells: Sequence[str]) -> Sequence[Any]:
 _MOMENTS = list[datetime | None]
 
 
-def json_of(kind: type[Any]) -> Converter:
-    """Make a converter to JSON objects or arrays, without escaped NUL characters, which SQL targets refuse."""
+verify_json = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+def verify_strings(text: str) -> None:
+    """Verify that JSON is an array of strings, without an object for each."""
+    verify_json(text)
+    outside = re.sub('"[^"]*"', "", text.replace("\\\\", "").replace('\\"', ""))
+    if outside.count("[") != 1 or not set(outside) <= set("[], \t\r\nnul"):
+        raise ValueError
+
+
+class _AnyObject(msgspec.Struct, gc=False):
+    """Any JSON object, verified but not kept: a dict takes four times the memory."""
+
+
+def json_of(first: str, kind: Any, verify: Callable[[str], object] = verify_json) -> Converter:
+    """Make a converter to JSON objects or arrays, without escaped NUL characters, which SQL targets refuse.
+
+    Args:
+        first: The character that they begin with.
+        kind: What a cell is decoded to.
+        verify: Verifies a large cell, which is not decoded.
+    """
     decode = cast("Callable[[str], Any]", msgspec.json.Decoder(kind, float_hook=Decimal).decode)
-    verify = msgspec.json.Decoder(msgspec.Raw).decode
-    first = "{" if kind is dict else "["
 
     def convert(cell: str) -> Any:
         clean = ESCAPED_NUL.sub(r"\1", cell) if "\\u0000" in cell else cell
@@ -118,8 +141,9 @@ def json_of(kind: type[Any]) -> Converter:
             return decode(clean)
         if clean.lstrip()[:1] != first:
             raise ValueError
-        # Verified: a line break is only white space here, and would end the line of a record.
-        return msgspec.Raw(bytes(verify(clean)).replace(b"\n", b" ").replace(b"\r", b" "))
+        verify(clean)
+        # A line break is only white space here, and would end the line of a record.
+        return msgspec.Raw(clean.replace("\n", " ").replace("\r", " ").encode())
 
     return each(convert)
 
@@ -136,8 +160,10 @@ CONVERTERS: dict[str, Converter] = {
     "number": each(to_number),
     "date": each(to_date),
     "date-time": datetimes,
-    "object": json_of(dict),
-    "array": json_of(list),
+    "object": json_of("{", dict),
+    "array": json_of("[", list),
+    "array of strings": json_of("[", list[str | None], verify_strings),
+    "array of objects": json_of("[", list[dict[str, Any] | None], msgspec.json.Decoder(list[_AnyObject | None]).decode),
 }
 """For each type: all cells of a column to values. An empty cell is None."""
 
@@ -151,7 +177,15 @@ def type_of(schema: dict[str, Any]) -> str | None:
         kind = str(schema.get("format", "string"))
         return kind if kind in {"string", "date", "date-time"} else None
     kind = kinds.pop() if len(kinds) == 1 else ""
-    return kind if kind in CONVERTERS and "-" not in kind and kind != "date" else None
+    if kind == "array":
+        return _array_kind(nested_schema(schema).get("items", {}))
+    return kind if kind in JSON_TYPE_NAMES else None
+
+
+def _array_kind(items: dict[str, Any]) -> str:
+    """Return the type of an array by the schema of its items."""
+    name = next((name for name in ARRAY_KINDS if set(items.get("type", ())) == {name, "null"}), "")
+    return "array" if "properties" in items else ARRAY_KINDS.get(name, "array")
 
 
 def canonical_schema(schema: dict[str, Any], *, nullable: bool) -> dict[str, Any]:
@@ -162,8 +196,8 @@ def canonical_schema(schema: dict[str, Any], *, nullable: bool) -> dict[str, Any
         nullable: Whether cells can be empty.
     """
     kind = type_of(schema)
-    inner = _without_null(schema)[0] if kind else {}
-    name = "string" if kind in {"date", "date-time", None} else str(kind)
+    inner = _without_null(schema)[0] if kind in JSON_KINDS else {}
+    name = "string" if kind in {"date", "date-time", None} else str(kind).split()[0]
     types: str | list[str] = [name, "null"] if nullable else name
     described: dict[str, Any] = {key: schema[key] for key in ("title", "description") if key in schema}
     dated = {"format": kind} if kind in {"date", "date-time"} else {}
@@ -171,12 +205,15 @@ def canonical_schema(schema: dict[str, Any], *, nullable: bool) -> dict[str, Any
 
 
 def nested_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """Keep the types of the parts of an object or array; other constraints are not converted to, and dropped."""
+    """Keep the types of the parts of an object or array; other constraints are not converted to, and dropped.
+
+    Empty `properties` say nothing, but flattening would drop the column; some targets fail at `items` without a type.
+    """
     kept: dict[str, Any] = {}
-    if isinstance(parts := schema.get("properties"), dict):
+    if (parts := schema.get("properties")) and isinstance(parts, dict):
         kept["properties"] = {name: _part(part) for name, part in parts.items()}
-    if isinstance(items := schema.get("items"), dict):
-        kept["items"] = _part(items)
+    if isinstance(items := schema.get("items"), dict) and "type" in (part := _part(items)):
+        kept["items"] = part
     return kept
 
 
@@ -184,7 +221,7 @@ def _part(schema: dict[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {key: schema[key] for key in ("title", "description") if key in schema}
     types = schema.get("type")
     names = [types] if isinstance(types, str) else types if isinstance(types, list) else []
-    if names and JSON_TYPE_NAMES.issuperset(names):
+    if names and JSON_TYPE_NAMES.issuperset(map(str, names)):
         kept["type"] = types
     return {**kept, **nested_schema(schema)}
 

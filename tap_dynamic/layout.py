@@ -32,7 +32,7 @@ class Column:
         index: Its place in the file; None where the file lacks it.
         kind: The type that its cells are converted to, a key of `CONVERTERS`.
         is_key: Whether it is part of the key.
-        nested: The schema of an object or array, where the catalog gives types to its parts.
+        nested: The schema of an object or array, where the catalog gives its parts types that the kind does not verify.
     """
 
     name: str
@@ -194,9 +194,9 @@ def choose_key(catalog: Catalog, table: Table) -> tuple[str, ...]:
 
 
 def with_deletions(layout: Layout) -> Layout:
-    """Add the column that marks deleted rows, which have no row number."""
+    """Add the column that marks deleted rows, which have no row number; where it is part of the key, there are none."""
     properties = {**layout.schema["properties"], DELETED_AT: DELETED_AT_SCHEMA}
-    if number := properties.get("_sdc_row_number"):
+    if (number := properties.get("_sdc_row_number")) and "_sdc_row_number" not in layout.key:
         properties["_sdc_row_number"] = {**number, "type": ["integer", "null"]}
     schema = {**layout.schema, "properties": properties}
     return replace(layout, sdc_columns=(*layout.sdc_columns, DELETED_AT), schema=schema)
@@ -223,7 +223,7 @@ def fit_layout(sample: Sample, catalog: Catalog, table: Table, documented: Prope
     for name in emitted:
         was_text = name.casefold() in old_text
         schema = fit_type(name, known.get(name), cells.get(name, ()), documented, was_text=was_text)
-        schemas[name] = canonical_schema(schema, nullable=name not in key or _is_nullable(schema))
+        schemas[name] = canonical_schema(schema, nullable=name not in key)
     text = {n for n, schema in schemas.items() if documented_type(n, documented) and type_of(schema) == "string"}
     turned = [n for n in text if n.casefold() not in old_text and not _reads_as_documented(n, cells, documented)]
     sdc = [n for n in SDC_COLUMNS if n in {*key, "_sdc_exported_at"} or catalog.selects(n)]
@@ -246,8 +246,9 @@ def _emitted(names: Sequence[str], catalog: Catalog, key: Sequence[str]) -> list
 
 
 def _column(name: str, schema: dict[str, Any], index: int | None, key: Sequence[str]) -> Column:
-    nested = schema if nested_schema(schema) else None
-    return Column(name, index, type_of(schema) or "string", is_key=name in key, nested=nested)
+    kind = type_of(schema) or "string"
+    nested = schema if kind in {"object", "array"} and nested_schema(schema) else None
+    return Column(name, index, kind, is_key=name in key, nested=nested)
 
 
 def _reads_as_documented(name: str, cells: Mapping[str, Sequence[str]], documented: Properties) -> bool:
@@ -272,11 +273,6 @@ def _notes(
     if missing:
         are_known = are_names(known, (), documented)
         yield Note(f"columns that the file lacks: {listed(missing) if are_known else f'{len(missing):,}'}")
-
-
-def _is_nullable(schema: dict[str, Any]) -> bool:
-    types = schema.get("type", "null")
-    return "type" not in schema or (isinstance(types, list) and "null" in types)
 
 
 def _cells(names: Sequence[str], sample: Sample) -> Iterable[tuple[str, Sequence[str]]]:

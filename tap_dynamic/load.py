@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import repeat
 from typing import IO, TYPE_CHECKING, Any
 
-from tap_dynamic.convert import decoded
+from tap_dynamic.convert import JSON_KINDS, decoded
 from tap_dynamic.csvfile import ROWS_PER_CHUNK, CsvFile
 from tap_dynamic.errors import FileUnusable, TapError, plural
 from tap_dynamic.index import KeyHashes, RowIndex, key_digests
@@ -118,7 +118,7 @@ class ExportLoad:
         key_columns = [columns[i] for i in key]
         # Names are repeated in each record.
         count = max(1, min(count, MAX_CHUNK // sum(map(len, self.layout.names))))
-        nested = [c.index for c in columns if c.kind in {"object", "array"} and c.index is not None]
+        nested = [c.index for c in columns if c.kind in JSON_KINDS and c.index is not None]
         with contextlib.ExitStack() as stack:
             progress = stack.enter_context(ProgressLogger(file.label, "rows", self.logger))
             hashes = None if self.is_key_verified else stack.enter_context(KeyHashes(file.label))

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from tap_dynamic.batches import BatchWriter, MisfitError
-from tap_dynamic.convert import type_of
+from tap_dynamic.convert import JSON_KINDS, type_of
 from tap_dynamic.errors import TapError
 from tap_dynamic.names import quoted
 
@@ -32,7 +32,7 @@ MAX_ARRAYS = 50_000
 PENDING_ROWS, PENDING_SIZE = 1000, 4 << 20
 """Rows, and characters of their text, that become an Arrow array at once if they come one by one."""
 ARROW_TYPES = {
-    **dict.fromkeys(("string", "object", "array"), pa.string()),
+    **dict.fromkeys(("string", *JSON_KINDS), pa.string()),
     "date-time": pa.timestamp("us", "UTC"),
     "date": pa.date32(),
     "number": pa.float64(),

@@ -1,0 +1,159 @@
+"""Two strict targets: one validates every record, the other writes Parquet files by the schema alone."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sandbox.data import HEADERS, rows, to_csv
+from sandbox.setup import BIN, install
+from tests import test_meltano
+from tests.conftest import ROOT
+from tests.object_store import BUCKET, REGION, ObjectStore, running_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sandbox.server import Sandbox
+    from tests.conftest import Message, Run, Tap
+
+pytestmark = pytest.mark.xdist_group("targets")
+
+postgres = test_meltano.postgres
+
+USERS, VISITS = list(rows("users", 300)), list(rows("visits", 200))
+NIGHTS = [
+    (USERS, VISITS),
+    # A user is changed, the last one is deleted, and a visit is added.
+    ([[USERS[0][0], "changed@example.com", *USERS[0][2:]], *USERS[1:-1]], [*VISITS, *rows("visits", 1, 1)]),
+]
+
+
+def run_nights(sandbox: Sandbox, tap: Tap, **settings: Any) -> Iterator[Run]:
+    """Run the tap for each night, with changes only."""
+    state: Message = {}
+    for users, visits in NIGHTS:
+        sandbox.add("users", to_csv([HEADERS["users"], *users]))
+        sandbox.add("visits", to_csv([HEADERS["visits"], *visits]))
+        run = tap(changes_only=True, _state=state, **settings)
+        assert run.code == 0, run.log
+        yield run
+        state = run.state
+
+
+def feed(folder: Path, target: Path, messages: str, **config: Any) -> None:
+    """Pipe messages into a target."""
+    file = folder / "target.json"
+    file.write_text(json.dumps(config))
+    completed = subprocess.run(
+        [target, "--config", file], input=messages.encode(), capture_output=True, check=False, cwd=folder
+    )
+    assert completed.returncode == 0, completed.stderr.decode()[-3000:]
+
+
+def installed(name: str, requirement: str, command: str) -> Path:
+    """Install a target into an environment of its own, once; return its command."""
+    path = ROOT / ".venv" / name / BIN / command
+    return path if path.exists() else install(name, requirement) / command
+
+
+# --- pipelinewise-target-postgres
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="the target requires psycopg2-binary 2.9.5, without a wheel")
+def test_two_nights_into_a_target_that_validates_each_record(
+    sandbox: Sandbox, tap: Tap, postgres: test_meltano.Postgres, tmp_path: Path
+) -> None:
+    target = installed("target-postgres", "pipelinewise-target-postgres~=2.1", "target-postgres")
+    config = {
+        "host": "127.0.0.1",
+        "port": postgres.port,
+        "user": "tap",
+        "password": "none",
+        "dbname": "postgres",
+        "default_target_schema": "dynamic",
+        "validate_records": True,
+        "hard_delete": True,
+    }
+    for run in run_nights(sandbox, tap):
+        feed(tmp_path, target, run.out, **config)
+    users, visits = NIGHTS[-1]
+    loaded = postgres.query("select id, newuser, lists, coalesce(metadata, 'null') from dynamic.users order by id")
+    cells = [dict(zip(HEADERS["users"], row)) for row in sorted(users)]
+    assert [(key, flag, json.loads(lists), json.loads(metadata)) for key, flag, lists, metadata in loaded] == [
+        (c["id"], c["newUser"][0], json.loads(c["lists"]), json.loads(c["metadata"] or "null")) for c in cells
+    ]
+    assert postgres.query("select id from dynamic.users where email = 'changed@example.com'") == [[users[0][0]]]
+    assert postgres.query("select id from dynamic.visits order by id") == [[row[0]] for row in sorted(visits)]
+    assert postgres.query("select count(*) from dynamic.exports") == [["4"]]
+    columns = "select table_name || '.' || column_name, data_type from information_schema.columns"
+    kinds = {
+        "exports.id": "character varying",
+        "users.createdat": "timestamp without time zone",
+        "users.lists": "jsonb",
+        "users.metadata": "jsonb",
+        "users.newuser": "boolean",
+        "visits.id": "character varying",
+    }
+    assert kinds.items() <= dict(postgres.query(f"{columns} where table_schema = 'dynamic'")).items()
+
+
+# --- plinxore-target-s3
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[ObjectStore]:
+    with running_store() as store:
+        yield store
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="the target requires Python below 3.13")
+def test_two_nights_into_parquet_files(
+    store: ObjectStore, sandbox: Sandbox, tap: Tap, documented: Message, tmp_path: Path
+) -> None:
+    """The target writes no object without declared properties: such columns are loaded as text."""
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    target = installed("target-s3", "plinxore-target-s3~=0.1.7", "target-s3")
+    config = {
+        "format": {"format_type": "parquet"},
+        "add_record_metadata": True,  # otherwise it drops _sdc_deleted_at
+        "cloud_provider": {
+            "cloud_provider_type": "aws",
+            "aws": {
+                "aws_access_key_id": store.writer.access,
+                "aws_secret_access_key": store.writer.secret,
+                "aws_region": REGION,
+                "aws_bucket": BUCKET,
+                "aws_endpoint_override": store.url,
+            },
+        },
+    }
+    catalog = copy.deepcopy(documented)
+    for entry in catalog["streams"]:
+        for schema in entry["schema"]["properties"].values():
+            if "object" in (*schema["type"], *schema.get("items", {}).get("type", ())):
+                schema["type"] = ["string", "null"]
+    names = ["id", "email", "newUser", "lists", "metadata", "verifiedCredentials", "_sdc_row_number"]
+    schemas = set()
+    for number, run in enumerate(run_nights(sandbox, tap, _catalog=catalog)):
+        feed(tmp_path, target, run.out, **config, prefix=f"night-{number}")
+        files = {key.split("/")[1]: io.BytesIO(store.get(key)) for key in store.list(f"night-{number}")}
+        loaded = {stream: parquet.read_table(file) for stream, file in files.items()}
+        assert {stream: table.num_rows for stream, table in loaded.items()} == {
+            stream: len(run.records(stream)) for stream in ("exports", "users", "visits")
+        }
+        records = run.records("users")
+        assert loaded["users"].select(names).to_pylist() == [{name: r[name] for name in names} for r in records]
+        deleted = loaded["users"]["_sdc_deleted_at"].is_valid().to_pylist()
+        assert deleted == [record["_sdc_deleted_at"] is not None for record in records]
+        assert sum(deleted) == number
+        schemas |= {f"{stream}: {table.schema}" for stream, table in loaded.items()}
+    assert len(schemas) == 3
+    assert "lists: list<element: string>" in "".join(schemas)
