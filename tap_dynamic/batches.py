@@ -14,7 +14,7 @@ from uuid import uuid4
 import msgspec
 from singer_sdk.helpers._batch import SDKBatchMessage
 
-from tap_dynamic.convert import JSON_KINDS, type_of
+from tap_dynamic.convert import JSON_KINDS, json_text, type_of
 from tap_dynamic.errors import TapError
 from tap_dynamic.messages import RecordEncoder, encode_records
 from tap_dynamic.tempfiles import disk_error, new_temporary_file
@@ -223,7 +223,7 @@ def _arrow_array(kind: str, values: list[Any]) -> Any:
     if kind in {"integer", "boolean"}:
         return pa.array(values, pa.int64() if kind == "integer" else pa.bool_())
     if kind in JSON_KINDS:
-        return pa.array([None if v is None else msgspec.json.encode(v).decode() for v in values], pa.string())
+        return pa.array([None if v is None else json_text(v) for v in values], pa.string())
     return pa.array([None if v is None else str(v) for v in values], pa.string())
 
 

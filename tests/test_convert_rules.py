@@ -22,6 +22,8 @@ from tap_dynamic.convert import (
     UNREADABLE,
     canonical_schema,
     decoded,
+    fit_value,
+    json_text,
     matches_type,
     type_of,
 )
@@ -379,6 +381,14 @@ def test_every_value_fits_its_schema_once_encoded(kind: str) -> None:
     values = CONVERTERS[kind]([cell for cell, _ in READ[kind]])
     for value in json.loads(msgspec.json.Encoder(decimal_format="number").encode(list(values))):
         assert validator.is_valid(value)
+
+
+def test_numbers_in_json_text_are_as_they_were() -> None:
+    cell = '{"a":[0.10,{"b":-1.50}],"c":12345678901234567890.123456789}'
+    value = CONVERTERS["object"]([cell])[0]
+    assert json_text(value) == cell
+    assert fit_value("x", value, {"type": ["string", "null"]}) == cell
+    assert fit_value("x", value["a"], {"type": "string"}) == '[0.10,{"b":-1.50}]'
 
 
 # --- RFC 3339
