@@ -148,6 +148,14 @@ def json_of(first: str, kind: Any, verify: Callable[[str], object] = verify_json
     return each(convert)
 
 
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def json_text(value: Any) -> str:
+    """Write a JSON value as text, with its numbers as they are."""
+    return _encode(value).decode()
+
+
 def decoded(value: Any) -> Any:
     """Return the object that a large JSON cell holds; other values as they are."""
     return msgspec.json.Decoder(float_hook=Decimal).decode(value) if isinstance(value, msgspec.Raw) else value
@@ -302,6 +310,6 @@ def fit_value(name: str, value: Any, schema: dict[str, Any]) -> Any:
         return value
     if "string" in allowed and kind != "null":
         is_nested = kind in {"object", "array"}
-        return msgspec.json.encode(value).decode() if is_nested or kind == "boolean" else str(value)
+        return json_text(value) if is_nested or kind == "boolean" else str(value)
     msg = f"property {name!r} is declared as {' or '.join(sorted(allowed))}, but its value is {kind or 'another type'}"
     raise ValueError(msg)

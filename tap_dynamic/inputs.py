@@ -59,7 +59,7 @@ CATALOG_SCHEMA: dict[str, Any] = {
                 "anyOf": {"type": "array", "items": COLUMN},
                 "oneOf": {"type": "array", "items": COLUMN},
                 "properties": {"type": "object", "additionalProperties": COLUMN},
-                "items": {"type": ["object", "array", "boolean"]},
+                "items": COLUMN,
             },
         }
     },

@@ -7,12 +7,11 @@ import re
 import sys
 from typing import IO, TYPE_CHECKING, Any
 
-import msgspec
 import pyarrow as pa
 from pyarrow import parquet
 
 from tap_dynamic.batches import BatchWriter, MisfitError
-from tap_dynamic.convert import JSON_KINDS, type_of
+from tap_dynamic.convert import JSON_KINDS, json_text, type_of
 from tap_dynamic.errors import TapError
 from tap_dynamic.names import quoted
 
@@ -44,7 +43,6 @@ AS_THEY_ARE = {"string", "integer", "boolean", "date", "date-time"}
 INTEGERS = range(-(2**63), 2**63)
 FINE_FRACTION = re.compile(r"(\.\d{6})\d+")
 """A fraction of a second beyond microseconds, which are the unit of most databases."""
-TEXT_ENCODER = msgspec.json.Encoder(decimal_format="number")
 NATURAL: dict[str, type[Any]] = {"string": str, "date": str, "date-time": str, "integer": int, "boolean": bool}
 
 
@@ -155,7 +153,7 @@ def _plain(kind: str, value: Any) -> Any:
         return number if math.isfinite(number) else None  # as in JSON
     if kind in {"integer", "boolean"}:
         raise ValueError
-    return value if isinstance(value, str) else TEXT_ENCODER.encode(value).decode()
+    return value if isinstance(value, str) else json_text(value)
 
 
 def _is_plain(kind: str, value: Any) -> bool:

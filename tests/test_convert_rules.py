@@ -15,7 +15,19 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 from rfc3339_validator import validate_rfc3339  # type: ignore[import-untyped]
 
-from tap_dynamic.convert import CONVERTERS, UNREADABLE, canonical_schema, fit_record, matches_type, type_of
+from tap_dynamic.convert import (
+    CONVERTERS,
+    JSON_KINDS,
+    LARGE_JSON,
+    UNREADABLE,
+    canonical_schema,
+    decoded,
+    fit_record,
+    fit_value,
+    json_text,
+    matches_type,
+    type_of,
+)
 from tap_dynamic.errors import TapError
 from tap_dynamic.exports import parse_datetime
 from tap_dynamic.layout import Column
@@ -29,6 +41,8 @@ TYPES: dict[str, Schema] = {
     "boolean": {"type": "boolean"},
     "object": {"type": "object"},
     "array": {"type": "array"},
+    "array of strings": {"type": "array", "items": {"type": ["string", "null"]}},
+    "array of objects": {"type": "array", "items": {"type": ["object", "null"]}},
     "date": {"type": "string", "format": "date"},
     "date-time": {"type": "string", "format": "date-time"},
 }
@@ -180,6 +194,60 @@ def test_the_types_of_parts_of_a_value(schema: Schema, cell: str, *, is_read: bo
         assert Draft7Validator(canonical).is_valid(value)
 
 
+ITEMS: dict[str, tuple[Any, str, Schema | None]] = {
+    # name: (items in the catalog, type, items in the SCHEMA)
+    "null first": ({"type": ["null", "string"]}, "array of strings", {"type": ["null", "string"]}),
+    "described": (
+        {"type": ["string", "null"], "title": "T"},
+        "array of strings",
+        {"type": ["string", "null"], "title": "T"},
+    ),
+    "restricted": ({"type": ["string", "null"], "format": "date"}, "array of strings", {"type": ["string", "null"]}),
+    "not nullable": ({"type": "string"}, "array", {"type": "string"}),
+    "two types": ({"type": ["object", "string", "null"]}, "array", {"type": ["object", "string", "null"]}),
+    "with properties": (
+        {"type": ["object", "null"], "properties": {"a": {"type": "string"}}},
+        "array",
+        {"type": ["object", "null"], "properties": {"a": {"type": "string"}}},
+    ),
+    "without properties": (
+        {"type": ["object", "null"], "properties": {}},
+        "array of objects",
+        {"type": ["object", "null"]},
+    ),
+    "arrays": (
+        {"type": "array", "items": {"type": "integer"}},
+        "array",
+        {"type": "array", "items": {"type": "integer"}},
+    ),
+    # Strict targets fail at items without a type, and load an array without items as JSON.
+    "of any type": ({}, "array", None),
+    "true": (True, "array", None),
+    "false": (False, "array", None),
+    "null": (None, "array", None),
+    "one for each place": ([{"type": "string"}], "array", None),
+    "a union": ({"anyOf": [{"type": "string"}, NULL]}, "array", None),
+    "an unknown type": ({"type": ["text", "null"]}, "array", None),
+    "a malformed type": ({"type": [["string"], {}]}, "array", None),
+}
+
+
+@pytest.mark.parametrize(("items", "kind", "sent"), ITEMS.values(), ids=ITEMS)
+def test_items_of_an_array(items: Any, kind: str, sent: Schema | None) -> None:
+    schema = {"type": ["array", "null"], "items": items}
+    assert type_of(schema) == kind
+    assert canonical_schema(schema, nullable=True).get("items") == sent
+    assert canonical_schema({"anyOf": [{**schema, "type": "array"}, NULL]}, nullable=True).get("items") == sent
+
+
+def test_parts_only_where_they_are() -> None:
+    leftover = {"items": {"type": "string"}, "properties": {"a": {"type": "string"}}}
+    for kind in ("string", "integer", "boolean"):  # the type of a documented array, changed by Meltano's `schema`
+        assert set(canonical_schema({"type": [kind, "null"], **leftover}, nullable=True)) == {"type"}
+    # Flattening would drop a column that has properties, but none by name.
+    assert set(canonical_schema({"type": "object", "properties": {}}, nullable=True)) == {"type"}
+
+
 # --- cells
 
 READ: dict[str, list[tuple[str, Any]]] = {
@@ -209,6 +277,13 @@ READ: dict[str, list[tuple[str, Any]]] = {
         ('{"a\\u0000": 1}', {"a": 1}),
     ],
     "array": [("", None), ("[]", []), ('["x\\u0000"]', ["x"]), ("[[1], {}]", [[1], {}])],
+    "array of strings": [("", None), ("[]", []), ('["a", null, ""]', ["a", None, ""]), ('[ "x\\u0000" ]', ["x"])],
+    "array of objects": [
+        ("", None),
+        ("[]", []),
+        ('[{"a": [0.10]}, null]', [{"a": [Decimal("0.10")]}, None]),
+        ("[{}]", [{}]),
+    ],
     "date-time": [
         ("", None),
         # RFC 3339 stays as it is.
@@ -236,6 +311,8 @@ UNREAD: dict[str, list[str]] = {
     "date": ["2021-02-29", "2021-1-2", "20210102", "2021-01-02T00:00:00", " 2021-01-02", "2021-W01-1", "0000-01-01"],
     "object": ["[]", "null", "1", '"x"', "{'a': 1}", '{"a": NaN}', '{"a": 1}x', "{", '{"a": "\\ud800"}', "{" * 9000],
     "array": ["{}", "null", "a,b", "[1", "[1,]", "[" * 9000],
+    "array of strings": ["[1]", '["a", 1]', "[[]]", "[[null]]", '["a", {}]', "[true]", "{}", "null", "a,b", '["a",]'],
+    "array of objects": ['["a"]', "[{}, 1]", "[[]]", "[[{}]]", "[false]", "{}", "null", "[{}", "[NaN]", '[{"a": NaN}]'],
     "date-time": [
         *["now", "today", "12:30", "2021", "2021-01", "2021-W01", "1609556645", "Fri Jan 02 2026", "02.01.2021"],
         *["2021-02-30", "2021-01-02T25:00:00Z", "2021-01-02T03:60:00Z", "2021-01-02T03:04:05.Z", "2021-01-02Z"],
@@ -269,6 +346,32 @@ def test_a_cell_that_does_not_read_as_its_type(kind: str, cell: str) -> None:
             CONVERTERS[kind](cells)
 
 
+@pytest.mark.parametrize(
+    ("kind", "cell"), [(k, c) for k in sorted(JSON_KINDS) for c, _ in READ[k] if c], ids=lambda text: ascii(text)[:40]
+)
+def test_a_large_json_cell_that_reads_as_its_type(kind: str, cell: str) -> None:
+    small, large = CONVERTERS[kind]([cell, cell[:1] + " " * LARGE_JSON + "\n" + cell[1:]])
+    assert isinstance(large, msgspec.Raw)
+    assert b"\n" not in bytes(large)
+    assert decoded(large) == small
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell"), [(k, c) for k in sorted(JSON_KINDS) for c in UNREAD[k]], ids=lambda text: ascii(text)[:40]
+)
+def test_a_large_json_cell_that_does_not_read_as_its_type(kind: str, cell: str) -> None:
+    for large in (cell + " " * LARGE_JSON, cell[:1] + " " * LARGE_JSON + cell[1:]):
+        with pytest.raises(UNREADABLE):
+            CONVERTERS[kind]([large])
+
+
+@settings(deadline=None)
+@given(items=st.lists(st.text() | st.none() | st.integers() | st.lists(st.text())), is_ascii=st.booleans())
+def test_large_arrays_of_strings_are_read_as_small_ones(items: list[Any], *, is_ascii: bool) -> None:
+    cell = json.dumps(items, ensure_ascii=is_ascii)
+    assert matches_type("array of strings", [cell]) == matches_type("array of strings", [cell + " " * LARGE_JSON])
+
+
 @pytest.mark.parametrize("kind", CONVERTERS)
 def test_columns_without_rows_or_content(kind: str) -> None:
     assert list(CONVERTERS[kind]([])) == []
@@ -282,6 +385,14 @@ def test_every_value_fits_its_schema_once_encoded(kind: str) -> None:
     values = CONVERTERS[kind]([cell for cell, _ in READ[kind]])
     for value in json.loads(msgspec.json.Encoder(decimal_format="number").encode(list(values))):
         assert validator.is_valid(value)
+
+
+def test_numbers_in_json_text_are_as_they_were() -> None:
+    cell = '{"a":[0.10,{"b":-1.50}],"c":12345678901234567890.123456789}'
+    value = CONVERTERS["object"]([cell])[0]
+    assert json_text(value) == cell
+    assert fit_value("x", value, {"type": ["string", "null"]}) == cell
+    assert fit_value("x", value["a"], {"type": "string"}) == '[0.10,{"b":-1.50}]'
 
 
 # --- RFC 3339

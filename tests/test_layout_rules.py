@@ -30,15 +30,16 @@ DOCUMENTED: dict[str, Schema] = {
     "newUser": BOOLEAN,
     "createdAt": DATETIME,
     "metadata": {"type": ["object", "null"]},
+    "lists": {"type": ["array", "null"], "items": {"type": ["string", "null"]}},
     **SDC,
 }
 CATALOG: dict[str, Schema] = {"id": TEXT, "email": TEXT, "newUser": BOOLEAN, "createdAt": DATETIME, **SDC}
 ID = ("id",)
 
 
-def sample(header: str, *rows: str) -> Sample:
-    """A file's head: cells are separated by commas."""
-    return Sample(header.split(","), [row.split(",") for row in rows], ",")
+def sample(header: str, *rows: str, sep: str = ",") -> Sample:
+    """A file's head: cells are separated by `sep`."""
+    return Sample(header.split(sep), [row.split(sep) for row in rows], ",")
 
 
 def fit(
@@ -237,6 +238,34 @@ TYPES: dict[str, tuple[Sample, dict[str, Schema], Table, dict[str, str], list[st
         {"metadata": "string"},
         ["metadata"],
     ),
+    "a documented array": (
+        sample("id|lists", '1|["a", null]', "2|", sep="|"),
+        CATALOG,
+        Table(),
+        {"lists": "array of strings"},
+        [],
+    ),
+    "a documented array with other items": (
+        sample("id|lists", '1|["a"]', "2|[7]", sep="|"),
+        CATALOG,
+        Table(),
+        {"lists": "string"},
+        ["lists"],
+    ),
+    "the user's array with any items": (
+        sample("id|lists", "1|[7]", sep="|"),
+        {**CATALOG, "lists": {"type": "array"}},
+        Table(ID, frozenset({"lists"})),
+        {"lists": "array"},
+        [],
+    ),
+    "the user's array with other items": (
+        sample("id|lists", '1|["a"]', sep="|"),
+        {**CATALOG, "lists": {"type": "array", "items": {"type": "integer"}}},
+        Table(),
+        {"lists": "array"},
+        [],
+    ),
     "a documented column in another case": (sample("ID,NEWUSER", "1,true"), SDC, Table(), {"NEWUSER": "boolean"}, []),
     "a column that the file lacks keeps its type": (
         sample("id", "1"),
@@ -275,13 +304,15 @@ def test_text_never_turns_back() -> None:
 
 
 NULLABLE: list[tuple[Schema, tuple[str, ...], bool]] = [
-    # (schema of the catalog, key, whether the SCHEMA allows null): cells can be empty everywhere but in a key
+    # (schema of the catalog, key, whether the SCHEMA allows null): cells can be empty everywhere but in the key
     ({"type": "integer"}, ID, True),
     ({"type": ["integer"]}, ID, True),
     ({"type": ["integer", "null"]}, ID, True),
     ({"oneOf": [{"type": "integer"}]}, FALLBACK_KEY, True),
     ({"type": "integer"}, ("points",), False),
-    ({"type": ["integer", "null"]}, ("points",), True),
+    ({"type": ["integer", "null"]}, ("points",), False),
+    ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, ("points", "id"), False),
+    ({"type": "integer"}, ("_sdc_export_id", "id"), True),
 ]
 
 
@@ -515,7 +546,9 @@ def test_what_discovery_finds(head: Sample, types: dict[str, str], key: tuple[st
     assert kinds(layout) == types
     assert layout.key == key
     assert layout.sdc_columns == SDC_COLUMNS
-    assert all(is_nullable(layout.schema["properties"][name]) for name in types)
+    assert [name for name in types if not is_nullable(layout.schema["properties"][name])] == [
+        n for n in types if n in key
+    ]
 
 
 @pytest.mark.parametrize(("head", "types", "key"), DISCOVERED.values(), ids=DISCOVERED)
@@ -545,4 +578,8 @@ def test_deleted_rows_have_a_date_and_no_row_number(properties: dict[str, Schema
     assert list(schemas) == layout.names
     assert (type_of(schemas["_sdc_deleted_at"]), is_nullable(schemas["_sdc_deleted_at"])) == ("date-time", True)
     assert is_nullable(schemas.get("_sdc_row_number", INTEGER))
+    by_number = with_deletions(
+        fit(sample("id", "1"), properties, key=FALLBACK_KEY)
+    )  # can't be compared: none is deleted
+    assert not is_nullable(by_number.schema["properties"]["_sdc_row_number"])
     assert not is_nullable(before.schema["properties"].get("_sdc_row_number", {"type": "integer"}))

@@ -1,4 +1,4 @@
-"""Two strict targets: one validates every record, the other writes Parquet files by the schema alone."""
+"""What strict targets need: null only where SCHEMA allows it; two such targets, one of which validates each record."""
 
 from __future__ import annotations
 
@@ -62,6 +62,53 @@ def installed(name: str, requirement: str, command: str) -> Path:
     """Install a target into an environment of its own, once; return its command."""
     path = ROOT / ".venv" / name / BIN / command
     return path if path.exists() else install(name, requirement) / command
+
+
+# --- SCHEMA messages
+
+BY_ID, BY_ROW = ("1", "2"), ("1", "")
+SHAPES: dict[str, tuple[Message, tuple[str, str]]] = {
+    # name: (settings, ids of two users)
+    "all rows": ({}, BY_ID),
+    "changes": ({"changes_only": True}, BY_ID),
+    "rows without a key": ({"changes_only": True}, BY_ROW),
+    "mapped and flattened": (
+        {"stream_maps": {"users": {"copy": "email"}}, "flattening_enabled": True, "flattening_max_depth": 1},
+        BY_ID,
+    ),
+}
+
+
+@pytest.mark.parametrize(("settings", "ids"), SHAPES.values(), ids=SHAPES)
+def test_null_occurs_exactly_where_schema_messages_allow_it(
+    sandbox: Sandbox, tap: Tap, documented: Message, settings: Message, ids: tuple[str, str]
+) -> None:
+    catalog = copy.deepcopy(documented)
+    users = next(entry for entry in catalog["streams"] if entry["stream"] == "users")
+    users["schema"]["properties"] |= {"points": {"type": "integer"}, "tags": {"type": "array", "items": {}}}
+    header = ["id", "email", "newUser", "createdAt", "metadata", "lists", "wallets", "points", "tags", "custom"]
+    cells = ["a", "true", "2026-01-02", "{}", '["a", null]', "[{}]", "1", "[1]", "x"]
+    sandbox.add("users", status="failed", error="Error: out of memory")
+    sandbox.add("visits", status="pending", polls_left=99)
+    state: Message = {}
+    records: dict[str, list[Message]] = {}
+    for last in (["3"], []):  # a user is deleted
+        for model, full in (("users", [header, [ids[0], *cells]]), ("visits", [["id", "chain"], [ids[0], "EVM"]])):
+            empty = [[name, *[""] * (len(full[0]) - 1)] for name in [ids[1], *last]]
+            sandbox.add(model, to_csv([*full, *empty]))
+        run = tap(_state=state, _catalog=catalog, **settings)
+        assert run.code == 0, run.log
+        state = run.state
+        for stream in ("exports", "users", "visits"):
+            records.setdefault(stream, []).extend(run.records(stream))
+    for message in run.of("SCHEMA"):
+        names = message["schema"]["properties"]
+        nullable = {name for name, schema in names.items() if "null" in schema["type"]}
+        found = {name for name in names for record in records[message["stream"]] if record[name] is None}
+        # The sandbox starts every export at once.
+        assert found == nullable - {"startedAt"}, message["stream"]
+        if message["stream"] == "users":
+            assert message["key_properties"] == (["id"] if ids == BY_ID else ["_sdc_export_id", "_sdc_row_number"])
 
 
 # --- pipelinewise-target-postgres
