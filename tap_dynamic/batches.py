@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import math
+import os
 import re
 import shutil
 import sys
@@ -396,7 +397,7 @@ def store_file(file: IO[bytes], storage: StorageTarget, name: str, label: str) -
     """
     try:
         _quieten_object_stores()
-        filesystem, root = url_to_fs(storage.root, **storage.params)
+        filesystem, root = url_to_fs(storage.root, **_options(storage))
         path = f"{root.rstrip('/')}/{name}"
         if isinstance(filesystem, LocalFileSystem):
             _store_locally(file, Path(path))
@@ -411,6 +412,15 @@ def store_file(file: IO[bytes], storage: StorageTarget, name: str, label: str) -
             f"{label} can't be stored in {_place(storage.root)}: {storage_failure(error)}. Check batch_config.storage."
         )
         raise TapError(msg) from None
+
+
+def _options(storage: StorageTarget) -> dict[str, Any]:
+    """Return the options of a storage; s3fs and botocore would both retry, for an hour if a store does not answer."""
+    options = dict(storage.params or {})
+    if storage.root.startswith("s3://"):
+        limits = {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 0}}
+        options["config_kwargs"] = {**limits, **(options.get("config_kwargs") or {})}
+    return options
 
 
 def _quieten_object_stores() -> None:
@@ -455,6 +465,7 @@ STORAGE_FAILURES = {
     "ConnectTimeoutError": "{endpoint} did not accept a connection in time",
     "ReadTimeoutError": "{endpoint} did not answer in time",
     "ConnectionClosedError": "{endpoint} closed the connection",
+    **dict.fromkeys(("ServerTimeoutError", "SocketTimeoutError", "TimeoutError"), "{endpoint} did not answer in time"),
 }
 """By the code of S3, or by the type of the error."""
 
@@ -462,12 +473,12 @@ STORAGE_FAILURES = {
 def storage_failure(error: Exception) -> str:
     """Say why a storage failed, without the text of its error: it can hold a URL or a key."""
     chain = list(causes(error))
-    codes = [_s3_code(e) for e in chain]
-    names = [name for name in (*codes, *(type(e).__name__ for e in chain)) if name]
+    codes = list(filter(None, map(_s3_code, chain)))
+    names = [*codes, *(type(e).__name__ for e in chain)]
     if found := next((STORAGE_FAILURES[name] for name in names if name in STORAGE_FAILURES), None):
         return found.format(endpoint=host_of(next(filter(None, map(_endpoint, chain)), "")))
-    if reason := next((e.strerror for e in chain if isinstance(e, OSError) and e.strerror), None):
-        return reason.lower() if isinstance(error, OSError) else f"{names[0]}: {reason.lower()}"
+    if isinstance(error, OSError) and error.errno and not codes:
+        return os.strerror(error.errno).lower()
     return names[0]
 
 
