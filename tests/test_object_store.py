@@ -273,7 +273,7 @@ def test_a_failing_batch_storage_moves_no_bookmark(  # noqa: PLR0913, PLR0917 (f
     elif problem == "a store that is not there":
         params["endpoint_url"] = "http://127.0.0.1:9"
     elif problem == "a store that does not answer":
-        params |= {"endpoint_url": silent, "config_kwargs": {"read_timeout": 0.3}}
+        params |= {"endpoint_url": silent, "config_kwargs": {"read_timeout": 1}}
     else:
         params = {"endpoint_url": store.url, **({"profile": "unknown"} if problem == "an unknown profile" else {})}
     catalog = select(copy.deepcopy(documented), "users")
