@@ -200,9 +200,6 @@ def _find_batch_errors(config: Mapping[str, Any]) -> Iterator[str]:
     if not batch:
         return
     encoding, storage = batch.get("encoding") or {}, batch.get("storage") or {}
-    scheme = urlsplit(str(storage.get("root"))).scheme
-    if not storage.get("root"):
-        yield "Setting batch_config.storage.root is required: a folder, or a URL such as s3://bucket/folder."
     if encoding.get("format") not in {"jsonl", "parquet"}:
         yield "Setting batch_config.encoding.format must be one of jsonl, parquet."
     if encoding.get("compression") == "none":
@@ -210,19 +207,30 @@ def _find_batch_errors(config: Mapping[str, Any]) -> Iterator[str]:
     size = batch.get("batch_size", 1)
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         yield "Setting batch_config.batch_size must be a whole number of at least 1."
-    for name in ("root", "prefix"):
-        if re.search(r"[\s#%?]", str(storage.get(name) or "")):
-            yield f"Setting batch_config.storage.{name} must not hold blanks, #, % or ?: targets can't open such paths."
+    yield from _find_storage_errors(storage)
     unknown = set(batch) - {"encoding", "storage", "batch_size"}
     if unknown or set(encoding) - {"format", "compression"} or set(storage) - {"root", "prefix", "params"}:
         yield "Setting batch_config has an option that the SDK does not know."
-    if len(scheme) > 1 and scheme not in {"file", "s3"}:  # one letter: a drive
-        yield "Setting batch_config.storage.root must be a folder or a URL that begins with file:// or s3://."
-    extras = {str(encoding.get("format")), scheme} & set(PACKAGES)
-    for extra in sorted(extras):
+    for extra in sorted({str(encoding.get("format")), urlsplit(str(storage.get("root"))).scheme} & set(PACKAGES)):
         if not importlib.util.find_spec(PACKAGES[extra]):
             package = PACKAGES[extra]
             yield f"Setting batch_config needs the package {package}: run pip install 'tap-dynamic[{extra}]'."
+
+
+def _find_storage_errors(storage: Mapping[str, Any]) -> Iterator[str]:
+    root = str(storage.get("root") or "")
+    scheme = urlsplit(root).scheme
+    if not root:
+        yield "Setting batch_config.storage.root is required: a folder, or a URL such as s3://bucket/folder."
+    for name in ("root", "prefix"):
+        if re.search(r"[\s#%?]", str(storage.get(name) or "")):
+            yield f"Setting batch_config.storage.{name} must not hold blanks, #, % or ?: targets can't open such paths."
+    if len(scheme) > 1 and scheme not in {"file", "s3"}:  # one letter: a drive
+        yield "Setting batch_config.storage.root must be a folder or a URL that begins with file:// or s3://."
+    if scheme == "s3" and not re.match(r"s3://[^/@]+(/|\Z)", root):
+        yield "Setting batch_config.storage.root must name a bucket: s3://bucket/folder."
+    if not isinstance(storage.get("params") or {}, dict):
+        yield "Setting batch_config.storage.params must be of type object."
 
 
 def _find_map_errors(config: Mapping[str, Any]) -> Iterator[str]:

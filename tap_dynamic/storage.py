@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+from decimal import Decimal
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fsspec.core import url_to_fs
@@ -41,7 +43,7 @@ def store_file(file: IO[bytes], storage: StorageTarget, name: str, label: str) -
     """
     try:
         _quieten_object_stores()
-        filesystem, root = url_to_fs(storage.root, **storage.params)
+        filesystem, root = url_to_fs(storage.root, **_options(storage))
         path = f"{root.rstrip('/')}/{name}"
         if isinstance(filesystem, LocalFileSystem):
             _store_locally(file, Path(path))
@@ -56,6 +58,22 @@ def store_file(file: IO[bytes], storage: StorageTarget, name: str, label: str) -
             f"{label} can't be stored in {_place(storage.root)}: {storage_failure(error)}. Check batch_config.storage."
         )
         raise TapError(msg) from None
+
+
+def _options(storage: StorageTarget) -> dict[str, Any]:
+    """Return the options of a storage; s3fs and botocore would both retry, for an hour if a store does not answer."""
+    options: dict[str, Any] = _plain_numbers(storage.params or {})
+    if storage.root.startswith("s3://"):
+        limits = {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 0}}
+        options["config_kwargs"] = {**limits, **(options.get("config_kwargs") or {})}
+    return options
+
+
+def _plain_numbers(value: Any) -> Any:
+    """Turn the Decimals of a JSON configuration into what a library of the store takes."""
+    if isinstance(value, dict):
+        return {name: _plain_numbers(part) for name, part in value.items()}
+    return float(value) if isinstance(value, Decimal) else value
 
 
 def _quieten_object_stores() -> None:
@@ -100,6 +118,7 @@ STORAGE_FAILURES = {
     "ConnectTimeoutError": "{endpoint} did not accept a connection in time",
     "ReadTimeoutError": "{endpoint} did not answer in time",
     "ConnectionClosedError": "{endpoint} closed the connection",
+    **dict.fromkeys(("ServerTimeoutError", "SocketTimeoutError", "TimeoutError"), "{endpoint} did not answer in time"),
 }
 """By the code of S3, or by the type of the error."""
 
@@ -107,12 +126,12 @@ STORAGE_FAILURES = {
 def storage_failure(error: Exception) -> str:
     """Say why a storage failed, without the text of its error: it can hold a URL or a key."""
     chain = list(causes(error))
-    codes = [_s3_code(e) for e in chain]
-    names = [name for name in (*codes, *(type(e).__name__ for e in chain)) if name]
+    codes = list(filter(None, map(_s3_code, chain)))
+    names = [*codes, *(type(e).__name__ for e in chain)]
     if found := next((STORAGE_FAILURES[name] for name in names if name in STORAGE_FAILURES), None):
         return found.format(endpoint=host_of(next(filter(None, map(_endpoint, chain)), "")))
-    if reason := next((e.strerror for e in chain if isinstance(e, OSError) and e.strerror), None):
-        return reason.lower() if isinstance(error, OSError) else f"{names[0]}: {reason.lower()}"
+    if isinstance(error, OSError) and error.errno and not codes:
+        return os.strerror(error.errno).lower()
     return names[0]
 
 

@@ -9,6 +9,7 @@ import importlib.util
 import io
 import json
 import secrets
+import socket
 import subprocess
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -242,13 +243,21 @@ PROBLEMS = {
     "no credentials": "there are no credentials",
     "an unknown profile": "the AWS profile does not exist",
     "a store that is not there": "127.0.0.1:9 can't be reached",
+    "a store that does not answer": "did not answer in time",
 }
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The URL of a server that accepts connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 @needs_s3fs
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_a_failing_batch_storage_moves_no_bookmark(  # noqa: PLR0913, PLR0917 (fixtures)
-    store: ObjectStore, sandbox: Sandbox, tap: Tap, documented: Message, tmp_path: Path, problem: str
+    store: ObjectStore, sandbox: Sandbox, tap: Tap, documented: Message, tmp_path: Path, silent: str, problem: str
 ) -> None:
     sandbox.add("users", users(10))
     # The owner may create buckets: one whose name is mistyped must not come into being.
@@ -263,6 +272,8 @@ def test_a_failing_batch_storage_moves_no_bookmark(  # noqa: PLR0913, PLR0917 (f
         bucket = "miss~pelt"
     elif problem == "a store that is not there":
         params["endpoint_url"] = "http://127.0.0.1:9"
+    elif problem == "a store that does not answer":
+        params |= {"endpoint_url": silent, "config_kwargs": {"read_timeout": 0.5}}
     else:
         params = {"endpoint_url": store.url, **({"profile": "unknown"} if problem == "an unknown profile" else {})}
     catalog = select(copy.deepcopy(documented), "users")
@@ -270,8 +281,8 @@ def test_a_failing_batch_storage_moves_no_bookmark(  # noqa: PLR0913, PLR0917 (f
     run = tap(_catalog=catalog, batch_config=config, environment={"HOME": str(tmp_path)})
     assert run.code == 1
     (error,) = run.errors
-    start = f"Stream users, BATCH file can't be stored in s3://{bucket}/failing: {PROBLEMS[problem]}"
-    assert error == f"{start}. Check batch_config.storage."
+    assert error.startswith(f"Stream users, BATCH file can't be stored in s3://{bucket}/failing: ")
+    assert error.endswith(f"{PROBLEMS[problem]}. Check batch_config.storage.")
     assert params.get("secret", "none") not in run.out + run.log
     assert params.get("key", "none") not in run.out + run.log
     assert not run.of("BATCH")

@@ -237,14 +237,14 @@ def test_nights_with_changes_only(sandbox: Sandbox, tap: Tap, tmp_path: Path) ->
 
 def test_large_cells_end_a_row_group(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
     """Memory stays bounded whatever the size of the cells."""
-    sandbox.add("users", to_csv([["id", "note"], *([str(n), str(n) * 250_000] for n in range(100, 200))]))
-    plain = tap()
+    notes = [str(n) * 250_000 for n in range(100, 200)]
+    sandbox.add("users", to_csv([["id", "note"], *([str(n), note] for n, note in enumerate(notes))]))
     cases: tuple[Message, ...] = ({}, {"stream_maps": {"users": {"id": "id"}}})
     for maps in cases:
         run = tap(batch_config=batch_config(tmp_path), **maps)
         (file,) = files_of(run, "users")
         assert parquet.ParquetFile(file).metadata.num_row_groups == 2
-        assert_same_records(run, plain, "users")
+        assert parquet.read_table(file)["note"].to_pylist() == notes
 
 
 @pytest.mark.parametrize(

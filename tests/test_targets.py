@@ -13,7 +13,6 @@ import pytest
 
 from sandbox.data import HEADERS, rows, to_csv
 from sandbox.setup import BIN, install
-from tests import test_meltano
 from tests.conftest import ROOT
 from tests.object_store import BUCKET, REGION, ObjectStore, running_store
 
@@ -23,10 +22,9 @@ if TYPE_CHECKING:
 
     from sandbox.server import Sandbox
     from tests.conftest import Message, Run, Tap
+    from tests.meltano_project import Postgres
 
 pytestmark = pytest.mark.xdist_group("targets")
-
-postgres = test_meltano.postgres
 
 USERS, VISITS = list(rows("users", 300)), list(rows("visits", 200))
 NIGHTS = [
@@ -116,7 +114,7 @@ def test_null_occurs_exactly_where_schema_messages_allow_it(
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="the target requires psycopg2-binary 2.9.5, without a wheel")
 def test_two_nights_into_a_target_that_validates_each_record(
-    sandbox: Sandbox, tap: Tap, postgres: test_meltano.Postgres, tmp_path: Path
+    sandbox: Sandbox, tap: Tap, postgres: Postgres, tmp_path: Path
 ) -> None:
     target = installed("target-postgres", "pipelinewise-target-postgres~=2.1", "target-postgres")
     config = {
