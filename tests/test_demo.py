@@ -107,8 +107,8 @@ def output(project: Project) -> Output:
     assert demo.stdout
     first = demo.stdout.readline()
     seconds = time.monotonic() - started
-    rest, _ = demo.communicate(timeout=280)
-    assert demo.returncode == 0, first + rest
+    rest = demo.stdout.read()  # `communicate` would lose what `readline` has read ahead
+    assert demo.wait(timeout=280) == 0, first + rest
     return Output(first + rest, seconds)
 
 

@@ -64,7 +64,7 @@ DATE_TIMES = {
 CELLS = {
     "boolean": ["true", "false", "TRUE", "False", "1", "0", ""],
     "date-time": [*(cell for cell in DATE_TIMES if cell != NO_SECONDS), ""],
-    "array": ["[]", '["a", 1.50]', '[{"chain": "EVM"}]', ""],
+    "array": ["[]", '["a", "1.50"]', '["EVM", null]', ""],
     "object": ["{}", '{"plan": "pro", "n": [1, null]}', ""],
     "string": TEXTS,
 }
