@@ -103,12 +103,12 @@ class Output:
 def output(project: Project) -> Output:
     """The demo's first run in the project, so the plugins are installed."""
     started = time.monotonic()
-    demo = project.start()
-    assert demo.stdout
-    first = demo.stdout.readline()
-    seconds = time.monotonic() - started
-    rest = demo.stdout.read()  # `communicate` would lose what `readline` has read ahead
-    assert demo.wait(timeout=280) == 0, first + rest
+    with project.start() as demo:
+        assert demo.stdout
+        first = demo.stdout.readline()
+        seconds = time.monotonic() - started
+        rest = demo.stdout.read()  # `communicate` would lose what `readline` has read ahead
+    assert demo.returncode == 0, first + rest
     return Output(first + rest, seconds)
 
 
