@@ -36,8 +36,8 @@ ARRAY_KINDS = {"string": "array of strings", "object": "array of objects"}
 """Arrays of nullable items of one type, which msgspec verifies as it decodes."""
 JSON_KINDS = {"object", "array", *ARRAY_KINDS.values()}
 """Types whose cells are JSON."""
-UNREADABLE = (ValueError, LookupError, RecursionError, ArithmeticError)
-"""What a converter raises for a cell that does not read as the type; msgspec's errors are ValueErrors."""
+UNREADABLE = (ValueError, LookupError, RecursionError, ArithmeticError, msgspec.MsgspecError)
+"""What a converter raises for a cell that does not read as the type; msgspec's errors are ValueErrors since 0.21."""
 
 
 def strings(cells: Sequence[str]) -> Sequence[Any]:

@@ -84,7 +84,7 @@ class RowLoader:
                     row = load.row_number
                 if not self.stream.is_dry_run:
                     self._commit(load)
-            columns, key = plural(len(load.layout.names), "column"), ", ".join(load.layout.key)
+            columns, key = plural(len(load.layout.names), "column"), first_line(", ".join(load.layout.key))
             self.verdict = (f"export {export.id} is readable and has {columns}; the key is {key}", True)
         except TapError:
             raise

@@ -64,11 +64,16 @@ DATE_TIMES = {
 CELLS = {
     "boolean": ["true", "false", "TRUE", "False", "1", "0", ""],
     "date-time": [*(cell for cell in DATE_TIMES if cell != NO_SECONDS), ""],
-    "array": ["[]", '["a", "1.50"]', '["EVM", null]', ""],
+    "array": ["[]", '["a", null]', '["b, c", "\\u00e9"]', ""],
     "object": ["{}", '{"plan": "pro", "n": [1, null]}', ""],
     "string": TEXTS,
 }
-UNREADABLE = {"boolean": f"{MARK} maybe", "date-time": f"{MARK} 5 May", "array": f"[{MARK}", "object": f"{{{MARK}"}
+UNREADABLE = {
+    "boolean": f"{MARK} maybe",
+    "date-time": f"{MARK} 5 May",
+    "array": f'["{MARK}", 7]',
+    "object": f"{{{MARK}",
+}
 
 
 @dataclass
