@@ -75,6 +75,12 @@ def test_a_file_limit_is_one_error(sandbox: Sandbox, tap: Tap, documented: Messa
     assert "Traceback" not in done.stderr
 
 
+def users_catalog(properties: Message) -> Message:
+    """A catalog of users with some columns."""
+    entry = {"tap_stream_id": "users", "schema": {"type": "object", "properties": properties}}
+    return {"streams": [{**entry, "metadata": [{"breadcrumb": [], "metadata": {"selected": True}}]}]}
+
+
 CORRUPT: list[tuple[str, Any, str]] = [
     ("state", 7, "The state is corrupt"),
     ("state", {"bookmarks": None}, "The state is corrupt"),
@@ -82,6 +88,8 @@ CORRUPT: list[tuple[str, Any, str]] = [
     ("state", {"bookmarks": {"users": {"replication_key_value": "noon"}}}, "The state is corrupt"),
     ("state", {"bookmarks": {"users": {"key_properties": "id"}}}, "The state is corrupt"),
     ("catalog", {"streams": 7}, "The catalog is corrupt"),
+    ("catalog", users_catalog({"lists": {"type": "array", "items": True}}), "The catalog is corrupt"),
+    ("catalog", users_catalog({"lists": {"type": "array", "items": [{}]}}), "The catalog is corrupt"),
     ("catalog", {"streams": [{"tap_stream_id": "users", "metadata": [{}]}]}, "The catalog is corrupt"),
 ]
 
