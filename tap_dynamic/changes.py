@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from tap_dynamic.errors import TapError
-from tap_dynamic.index import RowIndex, compare, digests, key_digests
+from tap_dynamic.index import RowIndex, compare, key_digests, row_hashes
 from tap_dynamic.keys import KEY_ADVICE, duplicate_problem
 from tap_dynamic.names import column_names
 from tap_dynamic.progress import ProgressLogger
@@ -173,7 +173,7 @@ def fill(index: RowIndex, file: CsvFile, columns: Sequence[Column], logger: logg
             content = None
             if with_rows:
                 cells = rows if is_whole else _cells(rows, indices)
-                content = digests(map("\0".join, cells))
+                content = row_hashes(map("\0".join, cells))
             index.add(number, key, content)
             progress.update(index.rows, file.share_read)
 

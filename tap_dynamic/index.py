@@ -48,6 +48,11 @@ def key_digests(columns: Sequence[Sequence[str]]) -> list[bytes]:
     return digests(columns[0] if len(columns) == 1 else map("\0".join, zip(*columns)))
 
 
+def row_hashes(texts: Iterable[str]) -> list[bytes]:
+    """Hash the content of each row: 64 bits are enough to compare one row with one other, and take half the time."""
+    return [hash(text).to_bytes(8, "big", signed=True) for text in texts]
+
+
 class PartitionedFile(ABC):
     """Entries in a temporary file without a name, in `PARTITIONS` parts that each fit into memory.
 
@@ -133,7 +138,7 @@ class KeyHashes(PartitionedFile):
 
 
 class RowIndex(PartitionedFile):
-    """The digests of the keys of a file's rows (and of the rows), with their numbers."""
+    """The digests of the keys of a file's rows (and hashes of the rows), with their numbers."""
 
     entry_size = 0
 
@@ -148,7 +153,7 @@ class RowIndex(PartitionedFile):
         Args:
             number: The number of the first one.
             keys: The digests of their keys.
-            rows: The digests of the rows; all calls give them, or none does.
+            rows: The hashes of the rows; all calls give them, or none does.
         """
         buffers = self.buffers
         if rows:
@@ -162,7 +167,7 @@ class RowIndex(PartitionedFile):
     def entries(self) -> Iterator[Iterator[tuple[bytes, bytes, bytes]]]:
         """Yield the entries of each partition, in the order of the rows; equal keys share one.
 
-        Each entry has the digest of the key, the row number, and the digest of the row, if there is one.
+        Each entry has the digest of the key, the row number, and the hash of the row, if there is one.
         """
         for blocks in self.partitions():
             form = struct.Struct(f"{DIGEST_SIZE}s{NUMBER_SIZE}s{max(0, self.entry_size - DIGEST_SIZE - NUMBER_SIZE)}s")
@@ -203,6 +208,11 @@ class RowSet:
         if not any(self.bits[numbers.start >> 3 : (numbers.stop >> 3) + 1]):
             return []
         return [number for number in numbers if self.bits[number >> 3] >> (number & 7) & 1]
+
+    @property
+    def end(self) -> int:
+        """A number that all in the set are below; 0 if it is empty."""
+        return len(self.bits.rstrip(b"\0")) << 3
 
     def intersect(self, other: RowSet) -> None:
         """Keep the numbers that are in another set of the same size too."""

@@ -122,7 +122,10 @@ class ExportLoad:
         with contextlib.ExitStack() as stack:
             progress = stack.enter_context(ProgressLogger(file.label, "rows", self.logger))
             hashes = None if self.is_key_verified else stack.enter_context(KeyHashes(file.label))
+            end = None if wanted is None else wanted.end
             for first, cells in file.chunks(count):
+                if end is not None and first >= end:
+                    break
                 numbers: Sequence[int] = range(first, first + len(cells))
                 rows: Sequence[list[str]] = cells
                 if wanted is not None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tap_dynamic import index as index_module
 from tap_dynamic.csvfile import CsvFile
 from tap_dynamic.errors import TapError
-from tap_dynamic.index import DIGEST_SIZE, KeyHashes, RowIndex, RowSet, compare, digests, key_digests
+from tap_dynamic.index import DIGEST_SIZE, KeyHashes, RowIndex, RowSet, compare, digests, key_digests, row_hashes
 from tap_dynamic.layout import Column, Layout
 from tap_dynamic.load import find_key_problem
 from tap_dynamic.rows import convert_rows, key_texts
@@ -107,7 +107,7 @@ DUPLICATES: dict[str, tuple[list[str], tuple[int, int] | None]] = {
 def fill(keys: list[str], contents: list[str] | None = None, *, count: int = 250) -> RowIndex:
     """Index rows, some at a time."""
     made = RowIndex(LABEL)
-    found, rows = digests(keys), digests(contents) if contents else None
+    found, rows = digests(keys), row_hashes(contents) if contents else None
     for at in range(0, len(keys), count):
         made.add(at + 1, found[at : at + count], rows[at : at + count] if rows else None)
     return made
@@ -220,6 +220,8 @@ def test_a_set_of_rows_is_a_set(numbers: set[int], others: set[int], start: int)
     for number in others:
         more.add(number)
     assert len(rows) == len(numbers)
+    assert max(numbers, default=-1) < rows.end <= max(numbers, default=-1) + 9
+    assert bool(rows.end) == bool(numbers)
     for stop in range(start, min(start + 40, 301)):
         assert rows.among(range(start, stop)) == sorted(numbers & set(range(start, stop)))
     rows.intersect(more)
