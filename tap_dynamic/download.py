@@ -297,7 +297,7 @@ class _Download:
         self.progress.update(self.received, self.received / self.wanted if self.wanted else None)
 
     def _probe_size(self, url: str) -> int | None:
-        """Request one byte, for the size in its `Content-Range`."""
+        """Request one byte, whose `Content-Range` gives the size."""
         with self.host.get(url, {"Range": "bytes=0-0"}, self.label) as probe:
             if probe.status_code not in {
                 HTTPStatus.OK,
