@@ -144,6 +144,22 @@ class FileHost:
         msg = f"{label}: the file host redirects more than {MAX_REDIRECTS} times."
         raise TapError(msg)
 
+    def probe_size(self, url: str, label: str, etag: str | None) -> int | None:
+        """Request one byte, whose `Content-Range` gives the size of the object in bytes.
+
+        Raises:
+            RetriableAPIError: If the host answers with an error.
+            ChangedError: If the object does not have the ETag.
+        """
+        with self.get(url, {"Range": "bytes=0-0"}, label) as probe:
+            statuses = {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE}
+            if probe.status_code not in statuses:
+                msg = f"the file host answered {probe.status_code}"
+                raise RetriableAPIError(msg, probe)
+            if etag and probe.headers.get("ETag") != etag:
+                raise ChangedError
+            return size_of(probe)
+
 
 class _Download:
     """One file on its way: the bytes that are here, and how the end is known."""
@@ -253,12 +269,12 @@ class _Download:
         tag, length = response.headers.get("ETag", ""), response.headers.get("Content-Length", "")
         self.etag = tag if tag.startswith('"') else None  # a weak one does not prove equal bytes
         if response.status_code == HTTPStatus.PARTIAL_CONTENT:
-            self.size = size_of(response) or self._probe_size(url)
+            self.size = size_of(response) or self.host.probe_size(url, self.label, self.etag)
         elif re.fullmatch(r"[0-9]{1,18}", length) and not is_chunked:
             self.size = int(length)
         else:
             try:
-                self.size = self._probe_size(url)
+                self.size = self.host.probe_size(url, self.label, self.etag)
             except RETRIED:
                 if not is_chunked:  # a chunked body shows its end
                     raise
@@ -295,17 +311,3 @@ class _Download:
             msg = f"{self.label}: a file without a declared length nearly fills the disk. Set TMPDIR to a larger one."
             raise TapError(msg)
         self.progress.update(self.received, self.received / self.wanted if self.wanted else None)
-
-    def _probe_size(self, url: str) -> int | None:
-        """Request one byte, whose `Content-Range` gives the size."""
-        with self.host.get(url, {"Range": "bytes=0-0"}, self.label) as probe:
-            if probe.status_code not in {
-                HTTPStatus.OK,
-                HTTPStatus.PARTIAL_CONTENT,
-                HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
-            }:
-                msg = f"the file host answered {probe.status_code}"
-                raise RetriableAPIError(msg, probe)
-            if self.etag and probe.headers.get("ETag") != self.etag:
-                raise ChangedError
-            return size_of(probe)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from tap_dynamic.changes import find_changes, fingerprint, full_load_reason
@@ -14,6 +12,7 @@ from tap_dynamic.exports import is_newest
 from tap_dynamic.layout import Note, with_deletions
 from tap_dynamic.load import ExportLoad
 from tap_dynamic.state import StreamState
+from tap_dynamic.summary import Summary
 
 if TYPE_CHECKING:
     from tap_dynamic.client import ExportsApi
@@ -35,8 +34,7 @@ class RowLoader:
     def __init__(self, stream: RowStream, api: ExportsApi, host: FileHost) -> None:
         self.stream, self.api, self.host = stream, api, host
         self.logger, self.config = stream.logger, stream.config
-        self.totals = Totals()
-        self.logged: dict[str, None] = {}
+        self.summary = Summary(stream.name, stream.logger)
         self.verdict = ("there is nothing to read", True)
 
     @property
@@ -113,7 +111,7 @@ class RowLoader:
             must_write = True
         if must_write:
             self.stream.write_state()
-        self._log_notes(load)
+        self.summary.log_once(load.export.id, load.notes())
 
     def _fingerprint(self, load: ExportLoad) -> str:
         parts = [path for path, chosen in self.stream.mask.items() if len(path) > 2 and not chosen]  # noqa: PLR2004
@@ -147,7 +145,7 @@ class RowLoader:
             if load.changes.problem:
                 reason = load.changes.problem
         if reason:
-            self._log(load, Note(f"all rows are emitted: {reason}"))
+            self.summary.log_once(load.export.id, [Note(f"all rows are emitted: {reason}")])
         elif needs_version:
             load.version = state.table_version
 
@@ -156,7 +154,9 @@ class RowLoader:
         export, state = load.export, self.state
         newest = is_newest(export, state.bookmark)
         if not load.file_rows and (load.version is not None or self.config["changes_only"]):
-            self._log(load, Note("the file has no rows: none are deleted from the table", is_warning=True))
+            self.summary.log_once(
+                load.export.id, [Note("the file has no rows: none are deleted from the table", is_warning=True)]
+            )
         elif load.version is not None and load.is_full and newest:
             self.stream.activate_version(load)
         if load.file_rows:
@@ -169,62 +169,5 @@ class RowLoader:
         moves_bookmark = not (self.config.get("export_ids") and self.config["snapshots"] == "all")
         state.commit(export, replication_key=self.stream.replication_key, moves_bookmark=moves_bookmark)
         self.stream.write_state()
-        self._log_notes(load)
-        self.totals.add(load)
-
-    def _log_notes(self, load: ExportLoad) -> None:
-        for note in load.notes():
-            self._log(load, note)
-
-    def _log(self, load: ExportLoad, note: Note) -> None:
-        """Log a line about an export, the same text only once in a run."""
-        if note.text not in self.logged:
-            self.logged[note.text] = None
-            level = logging.WARNING if note.is_warning else logging.INFO
-            self.logger.log(level, "Export %s: %s.", load.export.id, note.text)
-
-    def log_summary(self) -> None:
-        """Log the run in one line."""
-        notes = "".join(f"; {text}" for text in self.logged)
-        changes = self.totals.changes if self.config["changes_only"] else ""
-        self.logger.info("%s: %s%s, %.1f s%s.", self.stream.name, self.totals, changes, self.totals.seconds, notes)
-
-
-@dataclass
-class Totals:
-    """What was loaded in a run."""
-
-    exports: int = 0
-    rows: int = 0
-    columns: int = 0
-    seconds: float = 0.0
-    added: int = 0
-    changed: int = 0
-    deleted: int = 0
-    unchanged: int = 0
-    not_compared: int = 0
-
-    def add(self, load: ExportLoad) -> None:
-        """Add a load."""
-        self.exports += 1
-        self.rows += load.rows
-        self.columns = len(load.layout.names)
-        self.seconds += load.seconds
-        if changes := load.changes:
-            self.added += changes.added
-            self.changed += changes.changed
-            self.deleted += changes.deleted
-            self.unchanged += changes.unchanged
-        self.not_compared += load.read_rows if load.is_full else 0
-
-    def __str__(self) -> str:
-        """Write the counts."""
-        return f"{plural(self.exports, 'export')} read, {plural(self.rows, 'row')}, {plural(self.columns, 'column')}"
-
-    @property
-    def changes(self) -> str:
-        """What the rows were, where they were compared."""
-        kinds = [f"{getattr(self, n):,} {n}" for n in ("added", "changed", "deleted", "unchanged")]
-        if self.not_compared:
-            kinds.append(f"{self.not_compared:,} not compared")
-        return f" ({', '.join(kinds)})"
+        self.summary.log_once(load.export.id, load.notes())
+        self.summary.add(load)

@@ -125,7 +125,7 @@ class ExportsStream(DynamicStream, RESTStream[None]):
         is_listed = not self.config.get("export_ids")
         exports = run.execute(self.api.parse_entries(self.request_records(context)) if is_listed else [])
         for loader in loaders.values():
-            loader.log_summary()
+            loader.summary.log_summary(with_changes=self.config["changes_only"])
         self.failures = run.failures
         if self.is_dry_run:
             found = verdicts.describe_exports(exports, self.api.environment_id)
