@@ -193,6 +193,8 @@ class _Download:
                 backoff.reset()
                 continue
             except RETRIED as caught:
+                if self.received and self.received == self.wanted:
+                    return  # cut after the last byte
                 error = caught
             refusals = refusals + 1 if status_of(error) in EXPIRED else 0
             if refusals > MAX_REFUSALS:

@@ -39,6 +39,7 @@ class TapError(click.ClickException):
 
     @override
     def show(self, file: IO[Any] | None = None) -> None:
+        LOGGER.disabled = False  # a logging configuration disables existing loggers unless it says otherwise
         for line in self.message.splitlines():
             LOGGER.error(line)
 

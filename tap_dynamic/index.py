@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import sys
 from abc import ABC, abstractmethod
@@ -74,7 +75,8 @@ class PartitionedFile(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the file: it is gone."""
-        self.file.close()
+        with contextlib.suppress(OSError):  # a full disk was reported before
+            self.file.close()
 
     @abstractmethod
     def pack(self, entries: list[Any]) -> bytes:
@@ -130,11 +132,13 @@ class KeyHashes(PartitionedFile):
 
     def are_unique(self) -> bool:
         """Whether the hashes, and so the keys, are unique. Equal hashes nearly always mean equal keys."""
-        return sum(len(set().union(*map(self._unpack, blocks))) for blocks in self.partitions()) == self.rows
-
-    @staticmethod
-    def _unpack(block: bytes) -> array[int]:
-        return array("q", block)
+        unique = 0
+        for blocks in self.partitions():
+            known = set[int]()
+            for block in blocks:
+                known.update(array("q", block))
+            unique += len(known)
+        return unique == self.rows
 
 
 class RowIndex(PartitionedFile):

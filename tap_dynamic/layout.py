@@ -89,10 +89,12 @@ class Table:
     Args:
         key: Its key; None before the first load.
         text_columns: Documented columns that were loaded as text.
+        rejected_key: The key that the first file contradicted, so that the table has the fallback key.
     """
 
     key: tuple[str, ...] | None = None
     text_columns: frozenset[str] = frozenset()
+    rejected_key: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Layout:
         text_columns: Documented columns that are loaded as text.
         known: The names that columns were matched with, whatever their case.
         notes: What is worth a line in the log.
+        rejected_key: The key that the file contradicts, where this is its first load.
     """
 
     columns: tuple[Column, ...]
@@ -116,6 +119,7 @@ class Layout:
     text_columns: frozenset[str] = frozenset()
     known: tuple[str, ...] = field(default=(), compare=False)
     notes: tuple[Note, ...] = field(default=(), compare=False)
+    rejected_key: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def names(self) -> list[str]:
@@ -169,9 +173,11 @@ def fit_type(
         The user's type; else the documented one, where the cells read as it and always did; else text.
     """
     kind = documented_type(name, documented)
-    if kind is None or (catalog is not None and type_of(catalog) != kind):
+    chosen = kind if catalog is None else type_of(catalog)
+    # A catalog can say `array` without the documented items.
+    if kind is None or (chosen != kind and not (chosen == "array" and kind.startswith("array of "))):
         return catalog or TEXT
-    if was_text or not matches_type(kind, cells):
+    if was_text or not matches_type(chosen or kind, cells):
         return TEXT
     return catalog or _documented(name, documented)
 
@@ -189,8 +195,9 @@ def _documented(name: str, documented: Properties) -> dict[str, Any]:
 
 
 def choose_key(catalog: Catalog, table: Table) -> tuple[str, ...]:
-    """Choose the key: the user's, else the table's, else the catalog's."""
-    return table.key if table.key and not catalog.is_key_pinned else catalog.key
+    """Choose the key: the user's, unless the first file contradicted it; else the table's; else the catalog's."""
+    is_users = catalog.is_key_pinned and catalog.key != table.rejected_key
+    return table.key if table.key and not is_users else catalog.key
 
 
 def with_deletions(layout: Layout) -> Layout:
@@ -234,7 +241,7 @@ def fit_layout(sample: Sample, catalog: Catalog, table: Table, documented: Prope
         {"type": "object", "properties": {**schemas, **{name: documented[name] for name in sdc}}},
         table.text_columns | text,
         (*known, *names),
-        tuple(_notes(turned, places, emitted, catalog, documented)),
+        tuple(_notes(turned, sample, places, emitted, catalog, documented)),
     )
 
 
@@ -255,14 +262,21 @@ def _reads_as_documented(name: str, cells: Mapping[str, Sequence[str]], document
     return matches_type(documented_type(name, documented) or "string", cells.get(name, ()))
 
 
-def _notes(
-    turned: list[str], names: Collection[str], emitted: Sequence[str], catalog: Catalog, documented: Properties
+def _notes(  # noqa: PLR0913, PLR0917 (what they are about)
+    turned: list[str],
+    sample: Sample,
+    names: Collection[str],
+    emitted: Sequence[str],
+    catalog: Catalog,
+    documented: Properties,
 ) -> Iterable[Note]:
     """Yield the lines about columns; names only where they surely are names, because a cell must not be logged."""
     known = catalog.properties
     new = [name for name in names if name not in known]
     missing = [name for name in emitted if name not in names]
-    new_text = listed(new) if are_names(names, known, documented) else f"{len(new)}, in a file that may have no header"
+    new_text = (
+        listed(new) if are_names(sample.header, known, documented) else f"{len(new)}, in a file that may have no header"
+    )
     if turned:
         text = f"columns loaded as text, because they do not read as their documented types: {listed(turned)}"
         yield Note(text, is_warning=True)

@@ -89,7 +89,7 @@ class ExportLoad:
             if problem:
                 layout = fit_layout(csv.sample, catalog, table, documented, FALLBACK_KEY)
                 note = Note(f"the key is {', '.join(FALLBACK_KEY)}, because {problem}", is_warning=True)
-                layout = replace(layout, notes=(*layout.notes, note))
+                layout = replace(layout, notes=(*layout.notes, note), rejected_key=tuple(key))
             is_verified = table.key is None or not layout.key_columns
             yield cls(export, csv, layout, logger, is_key_verified=is_verified)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LARGE_CHUNK = 1 << 22
 """Bytes of encoded rows above which they are not copied."""
-TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+TERMINATION_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 
 
 class OutputError(TapError):

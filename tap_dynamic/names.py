@@ -52,10 +52,13 @@ def column_names(header: Sequence[str], known: Collection[str] = ()) -> list[str
 
 
 def are_names(names: Iterable[str], known: Collection[str], documented: Collection[str]) -> bool:
-    """Whether a header is surely one: a file without it has cells in its place, which must not be logged."""
+    """Whether a header is surely one: a file without it has cells in its place, which must not be logged.
+
+    One known name in another case proves nothing: ID is the code of a country too.
+    """
     folded = {name.casefold() for name in (*known, *documented)}
     matches = [name.casefold() in folded for name in names]
-    return sum(matches) > 1 or 2 * sum(matches) >= len(matches) or any(name.casefold() == "id" for name in names)
+    return sum(matches) > 1 or 2 * sum(matches) >= len(matches) or "id" in names
 
 
 def quoted(name: str) -> str:

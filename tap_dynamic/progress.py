@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,8 @@ BAR_DELAY = 1.0
 """Seconds before a bar appears."""
 STEPS = 1000
 """Steps of a bar."""
+AROUND_BAR = 24
+"""Columns of a terminal that a bar needs for its percentage, the time left and blanks."""
 MIN_RATE = 1024
 """Bytes per second below which a host counts as stalled."""
 RATE_WINDOW = 60.0
@@ -50,7 +54,8 @@ class ProgressLogger:
         """Remove the bar."""
         if self.bar:
             self._erase()
-            click.echo("\x1b[?25h", nl=False, err=True)  # click hides the cursor
+            with contextlib.suppress(OSError):
+                click.echo("\x1b[?25h", nl=False, err=True)  # click hides the cursor
             for handler in logging.root.handlers:
                 handler.removeFilter(self._erase)
 
@@ -64,7 +69,8 @@ class ProgressLogger:
         now = time.monotonic()
         if share and has_terminal():
             if now - self.started_at > BAR_DELAY:
-                self._draw(share)
+                with contextlib.suppress(OSError):  # the terminal is gone
+                    self._draw(share)
             return
         if now - self.logged_at < PROGRESS_INTERVAL:
             return
@@ -82,20 +88,24 @@ class ProgressLogger:
     def _draw(self, share: float) -> None:
         if not self.bar:
             title = f"{self.label.partition(',')[0]}, {self.unit}"
-            self.bar = click.progressbar(length=STEPS, label=title, file=sys.stderr, width=0)
+            # click would measure stdout.
+            width = os.get_terminal_size(sys.stderr.fileno()).columns - len(title) - AROUND_BAR
+            self.bar = click.progressbar(length=STEPS, label=title, file=sys.stderr, width=max(1, width))
             for handler in logging.root.handlers:
                 handler.addFilter(self._erase)
         self.bar.update(int(share * STEPS) - self.bar.pos)
 
     def _erase(self, record: logging.LogRecord | None = None) -> bool:  # noqa: ARG002 (a filter)
         """Clear the line of the bar, so that a log line has it to itself."""
-        click.echo("\r\x1b[K", nl=False, err=True)
+        with contextlib.suppress(OSError):  # the terminal is gone
+            click.echo("\r\x1b[K", nl=False, err=True)
         return True
 
 
 def has_terminal() -> bool:
     """Whether a bar can be drawn: stderr is a terminal, and messages do not go to it too."""
-    return bool(sys.stderr and sys.stderr.isatty() and not (sys.stdout and sys.stdout.isatty()))
+    is_drawable = bool(sys.stderr and sys.stderr.isatty() and os.environ.get("TERM") != "dumb")
+    return is_drawable and not (sys.stdout and sys.stdout.isatty())
 
 
 class RateMonitor:

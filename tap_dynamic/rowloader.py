@@ -120,7 +120,8 @@ class RowLoader:
     def _find_changes(self, load: ExportLoad, table: Table, stack: contextlib.ExitStack) -> None:
         """Compare the file with the ones that the table may hold rows of, or say why all rows are emitted."""
         state, needs_version, shape = self.state, load.version is not None, self._fingerprint(load)
-        interrupted = [i for i in state.begun if i not in {state.base_id, load.export.id}]
+        base_ids = [state.base_id] if state.base_id else state.loaded_ids
+        interrupted = [i for i in state.begun if i not in {*base_ids, load.export.id}]
         has_same_key = table.key == load.layout.key
         reason = full_load_reason(
             is_full_table=self.stream.replication_method == "FULL_TABLE",
@@ -131,7 +132,7 @@ class RowLoader:
             is_interrupted=bool(interrupted),
         )
         # A full load deletes what is gone by its version; one without a version has to look for it.
-        old_ids = list(filter(None, (state.base_id, *interrupted)))
+        old_ids = [i for i in (*base_ids, *interrupted) if i != load.export.id]
         if old_ids and load.layout.key_columns and has_same_key and not (reason and needs_version):
             old = []
             for export_id in old_ids:

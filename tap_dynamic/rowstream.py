@@ -96,7 +96,7 @@ class RowStream(DynamicStream):
         # Private in the SDK, which sets it in FULL_TABLE mode only.
         self._stream_version = load.version
         try:
-            self._tap.mapper.register_raw_stream_schema(self.name, layout.schema, list(layout.key))
+            self._register_maps(load)
             for stream_map in self.stream_maps:
                 if problem := map_problem(stream_map, layout):
                     msg = f"{load.label}: {problem}"
@@ -107,6 +107,16 @@ class RowStream(DynamicStream):
             raise TapError(msg) from None
         finally:
             self._load = None
+
+    def _register_maps(self, load: ExportLoad) -> None:
+        try:
+            self._tap.mapper.register_raw_stream_schema(self.name, load.layout.schema, list(load.layout.key))
+        except ValueError:  # of the SDK's flattening
+            msg = (
+                f"{load.label}: flattening gives two columns one name. Raise flattening_max_key_length, or set another"
+                " flattening_separator."
+            )
+            raise TapError(msg) from None
 
     def activate_version(self, load: ExportLoad) -> None:
         """Let the target delete the rows that are not of this load."""
@@ -238,6 +248,8 @@ def map_problem(stream_map: StreamMap, layout: Layout) -> str | None:
         return None
     if not columns.issuperset(stream_map.transformed_key_properties or ()):
         return "flattening renames key columns. Raise flattening_max_key_length."
+    if DELETED_AT in layout.sdc_columns and DELETED_AT not in columns and stream_map.flattening_enabled:
+        return f"flattening renames {DELETED_AT}. Raise flattening_max_key_length."
     if DELETED_AT in layout.sdc_columns and DELETED_AT not in columns:
         return f"a stream map drops {DELETED_AT}: deleted rows would look as if they were not."
     return None

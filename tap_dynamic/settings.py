@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 import logging
 import math
 import re
@@ -21,7 +22,7 @@ from tap_dynamic.exports import MODELS, parse_datetime
 from tap_dynamic.schemas import SCHEMAS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from jsonschema import ValidationError
 
@@ -144,6 +145,39 @@ def normalize(config: dict[str, Any], schema: Mapping[str, Any]) -> None:
                 continue
 
 
+def find_environment_errors(environment: Mapping[str, str], schema: Mapping[str, Any], prefix: str) -> list[str]:
+    """Return a line for each environment variable that the SDK would misread, or fail to read.
+
+    Args:
+        environment: The environment.
+        schema: The JSON schema of the settings.
+        prefix: What the names of the variables begin with.
+    """
+    errors = []
+    for name, definition in schema["properties"].items():
+        types = definition.get("type", ())
+        text = environment.get(f"{prefix}{name.upper()}")
+        kind = next((kind for kind in ENVIRONMENT_TYPES if kind in types), None)
+        if text is not None and kind and not ENVIRONMENT_TYPES[kind](text):
+            errors.append(f"Setting {name} must be of type {kind}.")
+    return errors
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+ENVIRONMENT_TYPES: dict[str, Callable[[str], bool]] = {
+    "integer": lambda text: re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", text) is not None,
+    "boolean": lambda text: text.lower() in {"true", "1", "yes", "on", "false", "0", "no", "off", ""},
+    "object": _is_json_object,
+}
+"""How the text of an environment variable must read, by the type of the setting."""
+
+
 def find_errors(config: dict[str, Any], schema: Mapping[str, Any]) -> list[str]:
     """Return a line for each invalid setting.
 
@@ -197,7 +231,7 @@ def _find_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _find_batch_errors(config: Mapping[str, Any]) -> Iterator[str]:
     batch = config.get("batch_config")
-    if not batch:
+    if batch is None:
         return
     encoding, storage = batch.get("encoding") or {}, batch.get("storage") or {}
     if encoding.get("format") not in {"jsonl", "parquet"}:

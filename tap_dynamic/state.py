@@ -37,7 +37,8 @@ class StreamState:
     def table(self) -> Table:
         """The table as it was loaded last."""
         key = self.values.get("key_properties")
-        return Table(tuple(key) if key else None, frozenset(self.values.get("text_columns", ())))
+        text, rejected = self.values.get("text_columns", ()), self.values.get("rejected_key", ())
+        return Table(tuple(key) if key else None, frozenset(text), tuple(rejected))
 
     @property
     def requested_id(self) -> str | None:
@@ -56,7 +57,11 @@ class StreamState:
     def remember_table(self, layout: Layout) -> bool:
         """Remember the table that a SCHEMA message makes; return whether that is new."""
         before = self.table
-        self.values["key_properties"] = list(layout.key)
+        if before.key != layout.key:
+            self.values["key_properties"] = list(layout.key)
+            self.values.pop("rejected_key", None)
+        if layout.rejected_key:
+            self.values["rejected_key"] = list(layout.rejected_key)
         if layout.text_columns:
             self.values["text_columns"] = sorted(layout.text_columns)
         return self.table != before
@@ -67,6 +72,11 @@ class StreamState:
     def base_id(self) -> str | None:
         """The export whose rows the table holds, if it was loaded with `changes_only`."""
         return self.values.get("base_export_id")
+
+    @property
+    def loaded_ids(self) -> list[str]:
+        """The exports of the bookmark: their rows are in the table too."""
+        return sorted(self.bookmark.export_ids) if self.bookmark else []
 
     @property
     def begun(self) -> dict[str, str]:

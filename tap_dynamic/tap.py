@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import signal
 import sys
 from functools import cached_property
@@ -15,10 +16,10 @@ from tap_dynamic import verdicts
 from tap_dynamic.client import ExportsApi
 from tap_dynamic.discovery import infer_layouts
 from tap_dynamic.download import FileHost
-from tap_dynamic.errors import redact_logs_of
+from tap_dynamic.errors import TapError, redact_logs_of
 from tap_dynamic.inputs import check_catalog, check_config, check_state, complete_exports, reporting_unexpected
 from tap_dynamic.messages import MessageWriter
-from tap_dynamic.settings import CONFIG_SCHEMA, find_errors, normalize
+from tap_dynamic.settings import CONFIG_SCHEMA, find_environment_errors, find_errors, normalize
 from tap_dynamic.streams import ExportsStream, UsersStream, VisitsStream
 
 if sys.version_info >= (3, 12):
@@ -131,6 +132,11 @@ class TapDynamic(Tap):
     @classmethod
     def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> Any:
         for path in value:
+            if path == "ENV":
+                schema = copy.deepcopy(cls.config_jsonschema)
+                cls.append_builtin_config(schema)
+                if errors := find_environment_errors(os.environ, schema, f"{cls.name.upper().replace('-', '_')}_"):
+                    raise TapError("\n".join(errors))
             check_config(path)
         return super().cb_config(ctx, param, value)
 

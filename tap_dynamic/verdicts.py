@@ -37,6 +37,7 @@ def remember(verdicts: Mapping[str, tuple[str, bool]]) -> None:
 
 def log(context: click.Context) -> None:
     """Log the verdicts."""
+    LOGGER.disabled = False  # see `TapError.show`
     for stream, (text, has_passed) in context.meta.get(__name__, {}).items():
         level, outcome = (logging.INFO, "passed") if has_passed else (logging.WARNING, "failed")
         LOGGER.log(level, "Test of %s %s: %s.", stream, outcome, text)

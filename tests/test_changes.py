@@ -258,3 +258,17 @@ def test_a_map_must_keep_the_mark_of_deleted_rows(sandbox: Sandbox, tap: Tap) ->
     run = tap(changes_only=True, stream_maps={"users": {"id": "id", "email": "email", "__else__": None}})
     assert run.code == 1
     assert "a stream map drops _sdc_deleted_at" in run.errors[0]
+
+
+def test_deletions_are_found_on_the_night_that_switches_changes_on(sandbox: Sandbox, tap: Tap) -> None:
+    sandbox.add("users", to_csv([["id", "n"], ["1", "a"], ["2", "a"], ["3", "a"]]))
+    first = tap()
+    sandbox.add("users", to_csv([["id", "n"], ["1", "a"], ["3", "b"]]))
+    run = tap(changes_only=True, _state=first.state)
+    assert run.code == 0, run.log
+    assert [(r["id"], bool(r["_sdc_deleted_at"])) for r in run.records("users")] == [
+        ("1", False),
+        ("3", False),
+        ("2", True),
+    ]
+    assert "all rows are emitted: there is no earlier load to compare with" in run.log

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from sandbox.data import csv_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sandbox.server import Sandbox
     from tests.conftest import Tap
 
@@ -64,3 +67,14 @@ def test_test_mode_ends_with_a_verdict_on_each_stream(sandbox: Sandbox, tap: Tap
         f"Stream visits, export {broken.id}, row 1: 3 fields, where the header has 2.",
     ]
     assert len(run.errors) == 1
+
+
+def test_errors_are_logged_whatever_the_logging_configuration(tap: Tap, tmp_path: Path) -> None:
+    """Python disables existing loggers unless a configuration says otherwise."""
+    handler = {"class": "logging.StreamHandler", "formatter": "f"}
+    config = {"version": 1, "formatters": {"f": {"format": "%(message)s"}}, "handlers": {"h": handler}}
+    file = tmp_path / "logging.yaml"
+    file.write_text(json.dumps({**config, "root": {"level": "INFO", "handlers": ["h"]}}))
+    run = tap("--test", api_token="dyn_of-somebody-else", environment={"SINGER_SDK_LOG_CONFIG": str(file)})
+    assert run.code == 1
+    assert run.log.splitlines()[-1].startswith("Dynamic refused the API token (401)")

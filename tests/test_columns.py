@@ -409,3 +409,49 @@ def test_a_column_that_differs_in_case_is_the_catalogs_column(sandbox: Sandbox, 
     assert (record["id"], record["email"], record["newUser"]) == ("1", "a", True)
     assert not {"ID", "EMail", "NEWUSER"} & set(run.of("SCHEMA", "users")[0]["schema"]["properties"])
     assert run.of("SCHEMA", "users")[0]["key_properties"] == ["id"]
+
+
+def pinned(tap: Tap, *key: str) -> Message:
+    catalog = select(tap.discover(), "users")
+    root = next(m for m in entry_of(catalog)["metadata"] if not m["breadcrumb"])
+    root["metadata"]["table-key-properties"] = list(key)
+    return catalog
+
+
+def test_a_key_that_the_first_file_contradicted_is_not_tried_again(sandbox: Sandbox, tap: Tap) -> None:
+    fallback = ["_sdc_export_id", "_sdc_row_number"]
+    sandbox.add("users", to_csv([["id", "wallet"], ["1", "a"], ["1", ""]]))
+    catalog = pinned(tap, "id", "wallet")
+    run = tap(_catalog=catalog)
+    assert "id, wallet is empty in row 2" in run.warnings[0]
+    for rows in ([["1", "a"], ["1", "b"]], [["1", "a"], ["1", ""]]):
+        sandbox.add("users", to_csv([["id", "wallet"], *rows]))
+        run = tap(_catalog=catalog, _state=run.state)
+        assert run.code == 0, run.log
+        assert run.of("SCHEMA", "users")[0]["key_properties"] == fallback
+    # Another key is the user's answer to the warning.
+    run = tap(_catalog=pinned(tap, "wallet"), _state={"bookmarks": {"users": {"rejected_key": ["id", "wallet"]}}})
+    assert run.of("SCHEMA", "users")[0]["key_properties"] == fallback  # it is empty in a row, too
+    assert run.bookmark("users")["rejected_key"] == ["wallet"]
+
+
+def test_one_run_uses_one_key_where_the_first_file_contradicts_the_users(sandbox: Sandbox, tap: Tap) -> None:
+    for rows in ([["1", "a"], ["2", "a"]], [["1", "a"], ["2", "b"]]):
+        sandbox.add("users", to_csv([["id", "n"], *rows]))
+    run = tap(_catalog=pinned(tap, "n"), snapshots="all")
+    assert run.code == 0, run.log
+    keys = [m["key_properties"] for m in run.of("SCHEMA", "users")]
+    assert keys == [["_sdc_export_id", "_sdc_row_number"]] * len(keys)
+    assert len(keys) == 2
+
+
+def test_cells_of_a_file_without_header_are_not_logged(sandbox: Sandbox, tap: Tap) -> None:
+    """ID, the code of Indonesia, looks like the name of a column."""
+    sandbox.add("users", to_csv([["id", "country", "firstName"], ["1", "DE", "a"]]))
+    first = tap()
+    catalog = select(tap.discover(), "users")
+    sandbox.add("users", to_csv([["1001", "Budi Santoso", "+62 812 345", "ID", "Jakarta"], ["7", "x", "y", "SG", "z"]]))
+    run = tap(_catalog=catalog, _state=first.state)
+    assert "Budi" not in run.log
+    assert "Jakarta" not in run.log
+    assert "new columns: 4, in a file that may have no header" in run.log

@@ -94,6 +94,7 @@ NOT_RUN = {
     "meltano config set target-snowflake --interactive": "a cloud warehouse, and a dialog",
     "meltano run tap-dynamic target-snowflake": "a cloud warehouse",
     "meltano run --full-refresh tap-dynamic target-postgres": "test_meltano.py runs it, into DuckDB",
+    "TAP_DYNAMIC_REQUEST_EXPORTS=false meltano run --full-refresh tap-dynamic target-postgres": "the same",
     "meltano run tap-dynamic-users target-postgres &": "test_meltano.py runs it, into files",
     "meltano run tap-dynamic-visits target-postgres &": "test_meltano.py runs it, into files",
     "wait": "for the two above",

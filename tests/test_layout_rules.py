@@ -255,9 +255,23 @@ TYPES: dict[str, tuple[Sample, dict[str, Schema], Table, dict[str, str], list[st
     "the user's array with any items": (
         sample("id|lists", "1|[7]", sep="|"),
         {**CATALOG, "lists": {"type": "array"}},
-        Table(ID, frozenset({"lists"})),
+        Table(ID),
         {"lists": "array"},
         [],
+    ),
+    "an array of an older catalog was text": (
+        sample("id|lists", "1|[7]", sep="|"),
+        {**CATALOG, "lists": {"type": "array"}},
+        Table(ID, frozenset({"lists"})),
+        {"lists": "string"},
+        [],
+    ),
+    "an array of an older catalog is contradicted": (
+        sample("id|lists", "1|x", sep="|"),
+        {**CATALOG, "lists": {"type": "array"}},
+        Table(ID),
+        {"lists": "string"},
+        ["lists"],
     ),
     "the user's array with other items": (
         sample("id|lists", '1|["a"]', sep="|"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sandbox.server import ENVIRONMENT_ID
-from tap_dynamic.settings import CONFIG_SCHEMA, find_errors, normalize
+from tap_dynamic.settings import CONFIG_SCHEMA, find_environment_errors, find_errors, normalize
 from tap_dynamic.tap import TapDynamic
 
 SECRET = "deadbeefcafe"  # noqa: S105 (nothing's token)
@@ -315,3 +315,28 @@ def test_the_settings_and_their_defaults() -> None:
         assert properties[name].get("default") == default, name
     assert CONFIG_SCHEMA["required"] == REQUIRED
     assert [name for name in MEANING if properties[name].get("secret")] == ["api_token"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kind"),
+    [
+        ("STREAM_MAPS", "{", "object"),
+        ("STREAM_MAPS", "[]", "object"),
+        ("STREAM_MAPS", '{"users": {}}', None),
+        ("BATCH_CONFIG", "notjson", "object"),
+        ("FLATTENING_MAX_DEPTH", "abc", "integer"),
+        ("FLATTENING_MAX_DEPTH", "1.5", "integer"),
+        ("FLATTENING_MAX_DEPTH", " 2", None),
+        ("REQUEST_EXPORTS", "enabled", "boolean"),
+        ("REQUEST_EXPORTS", "treu", "boolean"),
+        ("REQUEST_EXPORTS", "True", None),
+        ("REQUEST_EXPORTS", "0", None),
+        ("POLL_INTERVAL", "x", None),  # read as text, and refused later
+        ("SOMETHING_ELSE", "{", None),
+    ],
+)
+def test_what_the_sdk_would_misread_from_the_environment(
+    schema: dict[str, Any], name: str, text: str, kind: str | None
+) -> None:
+    errors = find_environment_errors({f"TAP_DYNAMIC_{name}": text}, schema, "TAP_DYNAMIC_")
+    assert errors == ([f"Setting {name.lower()} must be of type {kind}."] if kind else [])
