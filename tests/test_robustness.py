@@ -204,3 +204,16 @@ def test_an_older_requested_export_never_replaces_newer_rows(sandbox: Sandbox, t
     state = tap(_state={"bookmarks": {"users": {"requested_export_id": older.id}}}).state
     assert state["bookmarks"]["users"]["export_ids"] == [newer.id]
     assert "requested_export_id" not in state["bookmarks"]["users"]
+
+
+def test_a_chunked_file_that_is_cut_after_its_last_byte_is_not_fetched_again(
+    sandbox: Sandbox, tap: Tap, documented: Message
+) -> None:
+    export = sandbox.add("users", USERS)
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nETag: %s\r\n\r\n" % export.etag.encode()
+    sandbox.faults.append(Fault("file", garbage=head + b"%x\r\n" % len(USERS) + USERS))
+    run = tap(_catalog=documented)
+    assert run.code == 0, run.log
+    assert len(run.records("users")) == 6000
+    assert "restarting" not in run.log
+    assert sandbox.count("file") == 2  # the second one asks for the size
