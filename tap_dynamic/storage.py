@@ -48,8 +48,8 @@ def store_file(file: IO[bytes], storage: StorageTarget, name: str, label: str) -
         if isinstance(filesystem, LocalFileSystem):
             _store_locally(file, Path(path))
         else:
-            with filesystem.transaction, filesystem.open(path, "wb", block_size=PART) as stored:
-                shutil.copyfileobj(file, stored, BLOCK)
+            with filesystem.transaction:
+                _upload(file, filesystem.open(path, "wb", block_size=PART))
         # `StorageTarget.get_url` quotes letters that are not ASCII, and targets do not unquote them.
         return str(filesystem.unstrip_protocol(path))
     except Exception as error:
@@ -58,6 +58,15 @@ def store_file(file: IO[bytes], storage: StorageTarget, name: str, label: str) -
             f"{label} can't be stored in {_place(storage.root)}: {storage_failure(error)}. Check batch_config.storage."
         )
         raise TapError(msg) from None
+
+
+def _upload(file: IO[bytes], stored: Any) -> None:
+    try:
+        shutil.copyfileobj(file, stored, BLOCK)
+    except BaseException:
+        stored.closed = True  # closing it would upload what is buffered, also after a signal
+        raise
+    stored.close()
 
 
 def _options(storage: StorageTarget) -> dict[str, Any]:
