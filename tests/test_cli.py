@@ -75,6 +75,9 @@ def test_errors_are_logged_whatever_the_logging_configuration(tap: Tap, tmp_path
     config = {"version": 1, "formatters": {"f": {"format": "%(message)s"}}, "handlers": {"h": handler}}
     file = tmp_path / "logging.yaml"
     file.write_text(json.dumps({**config, "root": {"level": "INFO", "handlers": ["h"]}}))
-    run = tap("--test", api_token="dyn_of-somebody-else", environment={"SINGER_SDK_LOG_CONFIG": str(file)})
-    assert run.code == 1
-    assert run.log.splitlines()[-1].startswith("Dynamic refused the API token (401)")
+    environment = {"SINGER_SDK_LOG_CONFIG": str(file)}
+    for mode in ([], ["--test"], ["--discover"]):
+        run = tap(*mode, api_token="dyn_of-somebody-else", environment=environment)
+        assert run.code == 1
+        assert run.log.splitlines()[-1].startswith("Dynamic refused the API token (401)")
+    assert tap("--test", environment=environment).log.splitlines()[-1].startswith("Test of visits passed")
