@@ -12,15 +12,15 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar
 from singer_sdk import Stream, Tap
 from singer_sdk.exceptions import ConfigValidationError
 
-from tap_dynamic import verdicts
-from tap_dynamic.client import ExportsApi
-from tap_dynamic.discovery import infer_layouts
-from tap_dynamic.download import FileHost
+from tap_dynamic.api.client import ExportsApi
+from tap_dynamic.download.host import FileHost
 from tap_dynamic.errors import TapError, redact_logs_of
-from tap_dynamic.inputs import check_catalog, check_config, check_state, complete_exports, reporting_unexpected
-from tap_dynamic.messages import MessageWriter
+from tap_dynamic.output.messages import MessageWriter
 from tap_dynamic.settings import CONFIG_SCHEMA, find_environment_errors, find_errors, normalize
-from tap_dynamic.streams import ExportsStream, UsersStream, VisitsStream
+from tap_dynamic.singer import verdicts
+from tap_dynamic.singer.discovery import infer_layouts
+from tap_dynamic.singer.inputs import check_catalog, check_config, check_state, complete_exports, reporting_unexpected
+from tap_dynamic.singer.streams import ExportsStream, UsersStream, VisitsStream
 
 if sys.version_info >= (3, 12):
     from typing import override

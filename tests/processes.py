@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from unittest import mock
 
-from tap_dynamic.session import CA_VARIABLES
+from tap_dynamic.http.session import CA_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ import pytest
 
 from sandbox.data import csv_file, to_csv
 from sandbox.server import Fault
-from tap_dynamic.convert import matches_type, type_of
+from tap_dynamic.table.convert import matches_type, type_of
 from tests.conftest import select
 
 if TYPE_CHECKING:

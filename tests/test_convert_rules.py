@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 from rfc3339_validator import validate_rfc3339  # type: ignore[import-untyped]
 
-from tap_dynamic.convert import (
+from tap_dynamic.api.exports import parse_datetime
+from tap_dynamic.errors import TapError
+from tap_dynamic.table.convert import (
     CONVERTERS,
     JSON_KINDS,
     LARGE_JSON,
@@ -28,10 +30,8 @@ from tap_dynamic.convert import (
     matches_type,
     type_of,
 )
-from tap_dynamic.errors import TapError
-from tap_dynamic.exports import parse_datetime
-from tap_dynamic.layout import Column
-from tap_dynamic.rows import convert_rows
+from tap_dynamic.table.layout import Column
+from tap_dynamic.table.rows import convert_rows
 
 Schema = dict[str, Any]
 TYPES: dict[str, Schema] = {

@@ -1,4 +1,4 @@
-"""Rules of sniff.py and csvfile.py: what is CSV, which rows of a head are whole, and how a file is read to its end."""
+"""Rules of sample.py and reader.py: what is CSV, which rows of a head are whole, and how a file is read to its end."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tap_dynamic import csvfile, sniff
-from tap_dynamic.csvfile import CsvFile
 from tap_dynamic.errors import FileUnusable, TapError
-from tap_dynamic.sniff import (
+from tap_dynamic.file.reader import CsvFile
+from tap_dynamic.file.sample import (
     GZIP_MAGIC,
     HEAD_SIZE,
     MAX_FIELD,
@@ -331,7 +330,7 @@ def test_what_is_unpacked_of_a_head(data: bytes, unpacked: bytes, *, is_all: boo
 @pytest.mark.parametrize("size", [1, 2, 7, 50, len(TEXT)])
 @pytest.mark.parametrize("limit", [10, 50, len(TEXT) - 1, len(TEXT), HEAD_SIZE])
 def test_gzip_that_is_cut_at_any_byte(monkeypatch: pytest.MonkeyPatch, size: int, limit: int) -> None:
-    monkeypatch.setattr(sniff, "HEAD_SIZE", limit)
+    monkeypatch.setattr("tap_dynamic.file.sample.HEAD_SIZE", limit)
     packed = [gzip.compress(TEXT[at : at + size], mtime=0) for at in range(0, len(TEXT), size)]
     ends = {sum(map(len, packed[:count])) for count in range(len(packed) + 1)}
     data = b"".join(packed)
@@ -392,7 +391,7 @@ def test_the_rows_of_a_file(data: bytes, rows: list[list[str]]) -> None:
 def test_the_size_of_a_block_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, data: bytes, rows: list[list[str]], size: int
 ) -> None:
-    monkeypatch.setattr(csvfile, "HEAD_SIZE", size)
+    monkeypatch.setattr("tap_dynamic.file.reader.HEAD_SIZE", size)
     file = CsvFile.open(io.BytesIO(data), LABEL)
     assert file.sample.rows == rows[: len(file.sample.rows)]
     assert [row for _, chunk in file.chunks() for row in chunk] == rows

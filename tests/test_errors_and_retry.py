@@ -36,7 +36,7 @@ from tap_dynamic.errors import (
     redact,
     status_of,
 )
-from tap_dynamic.retry import MAX_ATTEMPTS, MAX_TOTAL_WAIT, MAX_WAIT, Backoff, retry_after
+from tap_dynamic.http.retry import MAX_ATTEMPTS, MAX_TOTAL_WAIT, MAX_WAIT, Backoff, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from rfc3339_validator import validate_rfc3339  # type: ignore[import-untyped]
 
-from tap_dynamic.errors import TapError
-from tap_dynamic.exports import (
+from tap_dynamic.api.exports import (
     Bookmark,
     Export,
     RequestPlan,
@@ -22,7 +21,8 @@ from tap_dynamic.exports import (
     select_unread,
     to_rfc3339,
 )
-from tap_dynamic.state import StreamState
+from tap_dynamic.errors import TapError
+from tap_dynamic.load.state import StreamState
 
 UTC = timezone.utc
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandbox.data import csv_file, to_csv
-from tap_dynamic.csvfile import CsvFile
 from tap_dynamic.errors import TapError
-from tap_dynamic.sniff import find_delimiter, header_problem, reject_reason
+from tap_dynamic.file.reader import CsvFile
+from tap_dynamic.file.sample import find_delimiter, header_problem, reject_reason
 
 if TYPE_CHECKING:
     from typing import Any

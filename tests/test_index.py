@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tap_dynamic import index as index_module
-from tap_dynamic.csvfile import CsvFile
 from tap_dynamic.errors import TapError
-from tap_dynamic.index import DIGEST_SIZE, KeyHashes, RowIndex, RowSet, compare, digests, key_digests, row_hashes
-from tap_dynamic.layout import Column, Layout
-from tap_dynamic.load import find_key_problem
-from tap_dynamic.rows import convert_rows, key_texts
+from tap_dynamic.file.reader import CsvFile
+from tap_dynamic.load import index as index_module
+from tap_dynamic.load.index import DIGEST_SIZE, KeyHashes, RowIndex, RowSet, compare, digests, key_digests, row_hashes
+from tap_dynamic.load.load import find_key_problem
+from tap_dynamic.table.layout import Column, Layout
+from tap_dynamic.table.rows import convert_rows, key_texts
 
 LABEL = "Stream users, export x"
 PROPERTY_SETTINGS = settings(deadline=None, max_examples=100)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from tap_dynamic.api.exports import Export
+from tap_dynamic.api.polling import LOG_INTERVAL, wait_for
 from tap_dynamic.errors import TapError
-from tap_dynamic.exports import Export
-from tap_dynamic.polling import LOG_INTERVAL, wait_for
 
 LOGGER = logging.getLogger("test_polling")
 Poll = str | TapError

@@ -8,8 +8,8 @@ import pytest
 import requests
 from singer_sdk.exceptions import RetriableAPIError
 
+from tap_dynamic.api.responses import check_response, entries_of, export_of
 from tap_dynamic.errors import FileUnusable, TapError
-from tap_dynamic.responses import check_response, entries_of, export_of
 
 ENVIRONMENT = "11111111-2222-4333-8444-555555555555"
 LIST = f"https://example.com/environments/{ENVIRONMENT}/exports"

@@ -9,7 +9,7 @@ import pytest
 
 from sandbox.data import to_csv
 from sandbox.server import API_TOKEN, Fault
-from tap_dynamic.download import FileHost
+from tap_dynamic.download.host import FileHost
 from tap_dynamic.errors import LOGGER, TapError
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from tap_dynamic.errors import plural
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tap_dynamic.layout import Note
-    from tap_dynamic.load import ExportLoad
+    from tap_dynamic.load.load import ExportLoad
+    from tap_dynamic.table.layout import Note
 
 
 @dataclass

@@ -9,14 +9,14 @@ from singer_sdk import RESTStream
 from singer_sdk.pagination import SinglePagePaginator
 from singer_sdk.schema.source import StreamSchema
 
-from tap_dynamic import verdicts
-from tap_dynamic.base import DynamicStream
+from tap_dynamic.api.responses import check_response, entries_of
 from tap_dynamic.errors import TapError
-from tap_dynamic.responses import check_response, entries_of
-from tap_dynamic.rowloader import RowLoader
-from tap_dynamic.rowstream import RowStream
-from tap_dynamic.run import Run
+from tap_dynamic.load.rowloader import RowLoader
+from tap_dynamic.load.run import Run
 from tap_dynamic.schemas import SCHEMAS
+from tap_dynamic.singer import verdicts
+from tap_dynamic.singer.base import DynamicStream
+from tap_dynamic.singer.rowstream import RowStream
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
     from singer_sdk.helpers.types import Context, Record
 
-    from tap_dynamic.client import ExportsApi
-    from tap_dynamic.download import FileHost
+    from tap_dynamic.api.client import ExportsApi
+    from tap_dynamic.download.host import FileHost
 
 
 class ExportsStream(DynamicStream, RESTStream[None]):

@@ -12,7 +12,7 @@ from tap_dynamic.errors import LOGGER, plural
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tap_dynamic.exports import Export
+    from tap_dynamic.api.exports import Export
 
 
 def describe_exports(exports: Iterable[Export], environment_id: str) -> str:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from singer_sdk.helpers._batch import SDKBatchMessage
 
-from tap_dynamic.storage import store_file
+from tap_dynamic.output.storage import store_file
 from tap_dynamic.tempfiles import disk_error, new_temporary_file
 
 if TYPE_CHECKING:

@@ -11,15 +11,15 @@ from singer_sdk.exceptions import StreamMapConfigError
 from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
 from singer_sdk.singerlib.catalog import SelectionMask
 
-from tap_dynamic.base import DynamicStream
-from tap_dynamic.batches import MisfitError
-from tap_dynamic.csvfile import ROWS_PER_CHUNK, row_error
 from tap_dynamic.errors import TapError, first_line
-from tap_dynamic.keys import FALLBACK_KEY
-from tap_dynamic.layout import Catalog
-from tap_dynamic.messages import RecordEncoder, record_messages
-from tap_dynamic.names import DELETED_AT
+from tap_dynamic.file.reader import ROWS_PER_CHUNK, row_error
+from tap_dynamic.output.batches import MisfitError
+from tap_dynamic.output.messages import RecordEncoder, record_messages
 from tap_dynamic.schemas import SCHEMAS
+from tap_dynamic.singer.base import DynamicStream
+from tap_dynamic.table.keys import FALLBACK_KEY
+from tap_dynamic.table.layout import Catalog
+from tap_dynamic.table.names import DELETED_AT
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from singer_sdk.singerlib import Catalog as SingerCatalog
     from singer_sdk.singerlib import CatalogEntry
 
-    from tap_dynamic.layout import Layout
-    from tap_dynamic.load import ExportLoad
+    from tap_dynamic.load.load import ExportLoad
+    from tap_dynamic.table.layout import Layout
 
 EVERYTHING = SelectionMask()
 

@@ -10,11 +10,11 @@ import requests
 import urllib3
 from singer_sdk.exceptions import RetriableAPIError
 
+from tap_dynamic.api.exports import Export
+from tap_dynamic.api.responses import check_response, entries_of, export_of
 from tap_dynamic.errors import FileUnusable, TapError, host_of, status_of
-from tap_dynamic.exports import Export
-from tap_dynamic.responses import check_response, entries_of, export_of
-from tap_dynamic.retry import Backoff
-from tap_dynamic.session import new_session
+from tap_dynamic.http.retry import Backoff
+from tap_dynamic.http.session import new_session
 
 if TYPE_CHECKING:
     import logging

@@ -8,23 +8,23 @@ from dataclasses import replace
 from itertools import repeat
 from typing import IO, TYPE_CHECKING, Any
 
-from tap_dynamic.convert import JSON_KINDS, decoded
-from tap_dynamic.csvfile import ROWS_PER_CHUNK, CsvFile
 from tap_dynamic.errors import FileUnusable, TapError, plural
-from tap_dynamic.index import KeyHashes, RowIndex, key_digests
-from tap_dynamic.keys import FALLBACK_KEY, KEY_ADVICE, duplicate_problem, key_problem
-from tap_dynamic.layout import Note, choose_key, fit_layout, unknown_file_problem
+from tap_dynamic.file.reader import ROWS_PER_CHUNK, CsvFile
+from tap_dynamic.load.index import KeyHashes, RowIndex, key_digests
 from tap_dynamic.progress import ProgressLogger
-from tap_dynamic.rows import convert_readable, convert_rows, count_escaped_nuls, key_texts, read_keys
+from tap_dynamic.table.convert import JSON_KINDS, decoded
+from tap_dynamic.table.keys import FALLBACK_KEY, KEY_ADVICE, duplicate_problem, key_problem
+from tap_dynamic.table.layout import Note, choose_key, fit_layout, unknown_file_problem
+from tap_dynamic.table.rows import convert_readable, convert_rows, count_escaped_nuls, key_texts, read_keys
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Iterator, Sequence
 
-    from tap_dynamic.changes import Changes
-    from tap_dynamic.exports import Export
-    from tap_dynamic.index import RowSet
-    from tap_dynamic.layout import Catalog, Column, Layout, Properties, Table
+    from tap_dynamic.api.exports import Export
+    from tap_dynamic.load.changes import Changes
+    from tap_dynamic.load.index import RowSet
+    from tap_dynamic.table.layout import Catalog, Column, Layout, Properties, Table
 
 
 MAX_CHUNK = 1 << 20

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tap_dynamic.exports import Bookmark, bookmark_after, is_newest, is_obsolete
-from tap_dynamic.layout import Table
+from tap_dynamic.api.exports import Bookmark, bookmark_after, is_newest, is_obsolete
+from tap_dynamic.table.layout import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tap_dynamic.exports import Export
-    from tap_dynamic.layout import Layout
+    from tap_dynamic.api.exports import Export
+    from tap_dynamic.table.layout import Layout
 
 
 MAX_BEGUN = 5

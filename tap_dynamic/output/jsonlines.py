@@ -6,8 +6,8 @@ import gzip
 import sys
 from typing import IO, TYPE_CHECKING, Any
 
-from tap_dynamic.batches import BatchWriter
-from tap_dynamic.messages import RecordEncoder, encode_records
+from tap_dynamic.output.batches import BatchWriter
+from tap_dynamic.output.messages import RecordEncoder, encode_records
 
 if sys.version_info >= (3, 12):
     from typing import override

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk.plugin_base import JSONSchemaValidator
 
-from tap_dynamic.convert import CONVERTERS, ESCAPED_NUL, UNREADABLE, decoded
-from tap_dynamic.csvfile import row_error
+from tap_dynamic.api.exports import parse_datetime
 from tap_dynamic.errors import TapError
-from tap_dynamic.exports import parse_datetime
-from tap_dynamic.keys import KEY_ADVICE
-from tap_dynamic.names import quoted
+from tap_dynamic.file.reader import row_error
+from tap_dynamic.table.convert import CONVERTERS, ESCAPED_NUL, UNREADABLE, decoded
+from tap_dynamic.table.keys import KEY_ADVICE
+from tap_dynamic.table.names import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tap_dynamic.layout import Column
+    from tap_dynamic.table.layout import Column
 
 EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 

@@ -9,19 +9,19 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from tap_dynamic.errors import TapError
-from tap_dynamic.index import RowIndex, compare, key_digests, row_hashes
-from tap_dynamic.keys import KEY_ADVICE, duplicate_problem
-from tap_dynamic.names import column_names
+from tap_dynamic.load.index import RowIndex, compare, key_digests, row_hashes
 from tap_dynamic.progress import ProgressLogger
-from tap_dynamic.rows import read_keys
+from tap_dynamic.table.keys import KEY_ADVICE, duplicate_problem
+from tap_dynamic.table.names import column_names
+from tap_dynamic.table.rows import read_keys
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Iterator, Mapping, Sequence
 
-    from tap_dynamic.csvfile import CsvFile
-    from tap_dynamic.index import RowSet
-    from tap_dynamic.layout import Column, Layout
+    from tap_dynamic.file.reader import CsvFile
+    from tap_dynamic.load.index import RowSet
+    from tap_dynamic.table.layout import Column, Layout
 
 SHAPING_SETTINGS = (
     "stream_maps",

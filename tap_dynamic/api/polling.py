@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from tap_dynamic.api.exports import Export, oldest_first
 from tap_dynamic.errors import TapError
-from tap_dynamic.exports import Export, oldest_first
 
 if TYPE_CHECKING:
     import logging

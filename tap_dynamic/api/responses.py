@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from singer_sdk.exceptions import RetriableAPIError
 
+from tap_dynamic.api.exports import Export
 from tap_dynamic.errors import FileUnusable, TapError, first_line
-from tap_dynamic.exports import Export
 
 if TYPE_CHECKING:
     import requests

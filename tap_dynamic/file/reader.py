@@ -12,7 +12,7 @@ from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from tap_dynamic.errors import TapError, plural
-from tap_dynamic.sniff import (
+from tap_dynamic.file.sample import (
     GZIP_MAGIC,
     HEAD_SIZE,
     MAX_FIELD,

@@ -5,18 +5,25 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tap_dynamic.api.exports import (
+    Export,
+    find_reusable,
+    nothing_new_reason,
+    oldest_first,
+    parse_datetime,
+    select_unread,
+)
+from tap_dynamic.api.polling import wait_for
 from tap_dynamic.errors import TapError, plural
-from tap_dynamic.exports import Export, find_reusable, nothing_new_reason, oldest_first, parse_datetime, select_unread
-from tap_dynamic.messages import OutputError
-from tap_dynamic.polling import wait_for
+from tap_dynamic.output.messages import OutputError
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from tap_dynamic.client import ExportsApi
-    from tap_dynamic.exports import Bookmark
-    from tap_dynamic.state import StreamState
+    from tap_dynamic.api.client import ExportsApi
+    from tap_dynamic.api.exports import Bookmark
+    from tap_dynamic.load.state import StreamState
 
 
 class Loader(Protocol):

@@ -13,9 +13,9 @@ from singer_sdk.helpers._catalog import get_selected_schema
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.mapper import RemoveRecordTransform
 
-from tap_dynamic.convert import fit_record
 from tap_dynamic.errors import TapError
-from tap_dynamic.jsonlines import JsonLinesWriter
+from tap_dynamic.output.jsonlines import JsonLinesWriter
+from tap_dynamic.table.convert import fit_record
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from singer_sdk.metrics import Counter
     from singer_sdk.singerlib import RecordMessage
 
-    from tap_dynamic.batches import BatchWriter
+    from tap_dynamic.output.batches import BatchWriter
 
 
 class DynamicStream(Stream):
@@ -140,7 +140,7 @@ class DynamicStream(Stream):
         """Make the writer of the BATCH files of this stream, or of one that a map makes of it."""
         writer: type[BatchWriter] = JsonLinesWriter
         if config.encoding.format == "parquet":
-            from tap_dynamic.parquet import ParquetWriter  # noqa: PLC0415 (needs an extra)
+            from tap_dynamic.output.parquet import ParquetWriter  # noqa: PLC0415 (needs an extra)
 
             writer = ParquetWriter
         return writer(alias, self.tap_name, config, schema, self._tap.write_message)

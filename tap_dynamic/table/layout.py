@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from tap_dynamic.convert import TEXT, canonical_schema, matches_type, nested_schema, type_of
-from tap_dynamic.keys import FALLBACK_KEY, key_problem
-from tap_dynamic.names import DELETED_AT, SDC_COLUMNS, are_names, column_names, listed
+from tap_dynamic.table.convert import TEXT, canonical_schema, matches_type, nested_schema, type_of
+from tap_dynamic.table.keys import FALLBACK_KEY, key_problem
+from tap_dynamic.table.names import DELETED_AT, SDC_COLUMNS, are_names, column_names, listed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from tap_dynamic.sniff import Sample
+    from tap_dynamic.file.sample import Sample
 
     Properties = Mapping[str, dict[str, Any]]
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tap_dynamic.api.exports import MODELS, oldest_first
 from tap_dynamic.errors import FileUnusable, TapError
-from tap_dynamic.exports import MODELS, oldest_first
-from tap_dynamic.layout import Layout, infer_layout
+from tap_dynamic.file.sample import HEAD_SIZE, read_sample, unpack_head
 from tap_dynamic.schemas import SCHEMAS
-from tap_dynamic.sniff import HEAD_SIZE, read_sample, unpack_head
+from tap_dynamic.table.layout import Layout, infer_layout
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Sequence
 
-    from tap_dynamic.client import ExportsApi
-    from tap_dynamic.download import FileHost
-    from tap_dynamic.exports import Export
+    from tap_dynamic.api.client import ExportsApi
+    from tap_dynamic.api.exports import Export
+    from tap_dynamic.download.host import FileHost
 
 
 def infer_layouts(

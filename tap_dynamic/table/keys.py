@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tap_dynamic.names import SDC_COLUMNS, quoted
+from tap_dynamic.table.names import SDC_COLUMNS, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

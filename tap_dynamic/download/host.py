@@ -16,9 +16,7 @@ import requests
 import urllib3
 from singer_sdk.exceptions import RetriableAPIError
 
-from tap_dynamic.errors import FileUnusable, TapError, failure_reason, host_of, status_of
-from tap_dynamic.progress import MIN_RATE, RATE_WINDOW, ProgressLogger, RateMonitor
-from tap_dynamic.remote import (
+from tap_dynamic.download.responses import (
     EXPIRED,
     ChangedError,
     LineRecorder,
@@ -29,8 +27,10 @@ from tap_dynamic.remote import (
     is_empty_object,
     size_of,
 )
-from tap_dynamic.retry import Backoff
-from tap_dynamic.session import new_session
+from tap_dynamic.errors import FileUnusable, TapError, failure_reason, host_of, status_of
+from tap_dynamic.http.retry import Backoff
+from tap_dynamic.http.session import new_session
+from tap_dynamic.progress import MIN_RATE, RATE_WINDOW, ProgressLogger, RateMonitor
 from tap_dynamic.tempfiles import disk_error, new_temporary_file
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from tap_dynamic.exports import RFC3339_PATTERN
+from tap_dynamic.api.exports import RFC3339_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,10 +10,10 @@ from typing import IO, TYPE_CHECKING, Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from tap_dynamic.batches import BatchWriter, MisfitError
-from tap_dynamic.convert import JSON_KINDS, json_text, type_of
 from tap_dynamic.errors import TapError
-from tap_dynamic.names import quoted
+from tap_dynamic.output.batches import BatchWriter, MisfitError
+from tap_dynamic.table.convert import JSON_KINDS, json_text, type_of
+from tap_dynamic.table.names import quoted
 
 if sys.version_info >= (3, 12):
     from typing import override

@@ -5,21 +5,21 @@ from __future__ import annotations
 import contextlib
 from typing import IO, TYPE_CHECKING
 
-from tap_dynamic.changes import find_changes, fingerprint, full_load_reason
-from tap_dynamic.csvfile import CsvFile
+from tap_dynamic.api.exports import is_newest
 from tap_dynamic.errors import FileUnusable, TapError, first_line, plural
-from tap_dynamic.exports import is_newest
-from tap_dynamic.layout import Note, with_deletions
-from tap_dynamic.load import ExportLoad
-from tap_dynamic.state import StreamState
-from tap_dynamic.summary import Summary
+from tap_dynamic.file.reader import CsvFile
+from tap_dynamic.load.changes import find_changes, fingerprint, full_load_reason
+from tap_dynamic.load.load import ExportLoad
+from tap_dynamic.load.state import StreamState
+from tap_dynamic.load.summary import Summary
+from tap_dynamic.table.layout import Note, with_deletions
 
 if TYPE_CHECKING:
-    from tap_dynamic.client import ExportsApi
-    from tap_dynamic.download import FileHost
-    from tap_dynamic.exports import Bookmark, Export
-    from tap_dynamic.layout import Table
-    from tap_dynamic.rowstream import RowStream
+    from tap_dynamic.api.client import ExportsApi
+    from tap_dynamic.api.exports import Bookmark, Export
+    from tap_dynamic.download.host import FileHost
+    from tap_dynamic.singer.rowstream import RowStream
+    from tap_dynamic.table.layout import Table
 
 
 class RowLoader:

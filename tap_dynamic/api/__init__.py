@@ -1,0 +1,3 @@
+"""Dynamic's exports API."""
+
+from __future__ import annotations

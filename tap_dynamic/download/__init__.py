@@ -1,0 +1,3 @@
+"""From a URL to a verified file."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""From bytes to rows."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""HTTP: sessions, retries."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""One run, and one load."""
+
+from __future__ import annotations

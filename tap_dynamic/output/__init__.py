@@ -1,0 +1,3 @@
+"""Messages and BATCH files."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""What the SDK sees: streams, catalog, discovery."""
+
+from __future__ import annotations
