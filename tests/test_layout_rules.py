@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from tap_dynamic.file.sample import Sample
+from tap_dynamic.table.columns import FALLBACK_KEY, SDC_COLUMNS, column_names, duplicate_key_problem, key_problem
 from tap_dynamic.table.convert import type_of
-from tap_dynamic.table.keys import FALLBACK_KEY, duplicate_problem, key_problem
 from tap_dynamic.table.layout import Catalog, Layout, Table, choose_key, fit_layout, infer_layout, with_deletions
-from tap_dynamic.table.names import SDC_COLUMNS, column_names
 
 Schema = dict[str, Any]
 BOM = "\ufeff"
@@ -491,7 +490,7 @@ def test_a_key_problem_holds_no_cell() -> None:
         text = key_problem(ID, ["id"], [[row] for row in rows])
         assert text is not None
         assert "secret" not in text
-    assert "rows 7 and 12" in duplicate_problem(ID, 7, 12)
+    assert "rows 7 and 12" in duplicate_key_problem(ID, 7, 12)
 
 
 KEYS: dict[str, tuple[Catalog, Table, tuple[str, ...]]] = {

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tap_dynamic.errors import TapError
 from tap_dynamic.load.index import RowIndex, compare, key_digests, row_hashes
 from tap_dynamic.progress import ProgressLogger
-from tap_dynamic.table.keys import KEY_ADVICE, duplicate_problem
-from tap_dynamic.table.names import column_names
+from tap_dynamic.table.columns import KEY_ADVICE, column_names, duplicate_key_problem
 from tap_dynamic.table.rows import read_keys
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def find_changes(
         index = stack.enter_context(RowIndex(new.label))
         fill(index, new, layout.columns, logger, with_rows=not is_complete)
         if duplicate := index.first_duplicate():
-            msg = f"{new.label}: {duplicate_problem(layout.key, *duplicate)}: it can't be the key. {KEY_ADVICE}."
+            msg = f"{new.label}: {duplicate_key_problem(layout.key, *duplicate)}: it can't be the key. {KEY_ADVICE}."
             raise TapError(msg)
         changes, problem, known, gone = Changes(), None, [index], []
         for file in old:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import replace
+from functools import partial
 from itertools import repeat
 from typing import IO, TYPE_CHECKING, Any
 
@@ -12,14 +13,28 @@ from tap_dynamic.errors import FileUnusable, TapError, plural
 from tap_dynamic.file.reader import ROWS_PER_CHUNK, CsvFile
 from tap_dynamic.load.index import KeyHashes, RowIndex, key_digests
 from tap_dynamic.progress import ProgressLogger
-from tap_dynamic.table.convert import JSON_KINDS, decoded
-from tap_dynamic.table.keys import FALLBACK_KEY, KEY_ADVICE, duplicate_problem, key_problem
-from tap_dynamic.table.layout import Note, choose_key, fit_layout, unknown_file_problem
+from tap_dynamic.table.columns import (
+    FALLBACK_KEY,
+    KEY_ADVICE,
+    choose_key,
+    duplicate_key_problem,
+    empty_key_problem,
+    sample_key_problem,
+)
+from tap_dynamic.table.convert import JSON_KINDS, decoded, matches_type
+from tap_dynamic.table.layout import (
+    Note,
+    afresh_note,
+    file_names,
+    fit_layout,
+    insists_on_type,
+    unknown_file_problem,
+)
 from tap_dynamic.table.rows import convert_readable, convert_rows, count_escaped_nuls, key_texts, read_keys
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from tap_dynamic.api.exports import Export
     from tap_dynamic.load.changes import Changes
@@ -63,9 +78,10 @@ class ExportLoad:
         catalog: Catalog,
         table: Table,
         documented: Properties,
+        candidates: Sequence[Sequence[str]],
         logger: logging.Logger,
     ) -> Iterator[ExportLoad]:
-        """Fit the layout to a file; on the first load the key is verified over the whole file.
+        """Fit the layout to a file; on the first load key and types are verified over the whole file.
 
         Raises:
             TapError: If the file is not CSV, or the key of the table can't be its key.
@@ -75,23 +91,28 @@ class ExportLoad:
             if problem := unknown_file_problem(csv.sample, catalog.properties, documented):
                 msg = f"{csv.label}: {problem}. Make a new export."
                 raise FileUnusable(msg)
-            key = choose_key(catalog, table)
-            layout = fit_layout(csv.sample, catalog, table, documented, key)
+            fit = partial(fit_layout, csv.sample, catalog, table, documented)
+            names = file_names(csv.sample, catalog, table)
+            key = choose_key(names, candidates, of_user=catalog.key, of_table=table.key)
+            layout = fit(key)
             problem = sample_problem(csv, layout)
-            if table.key is None and not problem:
-                problem = find_key_problem(csv, layout, logger)
+            unreadable: set[str] = set()
+            if table.key is None:
+                columns = {c for c in layout.columns if not insists_on_type(c.name, catalog, documented)}
+                found, unreadable = verify_file(csv, layout, columns, logger, has_key=not problem)
+                problem = problem or found
             if problem and table.key is not None:
                 msg = f"{csv.label}: {', '.join(key)} can't be the key: {problem}. {KEY_ADVICE}."
                 raise TapError(msg)
-            if not problem and table.key is None and key == FALLBACK_KEY and not catalog.is_key_pinned:
-                id_layout = fit_layout(csv.sample, catalog, table, documented, ("id",))
-                problem = sample_problem(csv, id_layout)  # discovery found it
+            if not problem and key == FALLBACK_KEY and table.key is None and catalog.key is None:
+                problem = "the file has none of the columns that could be one"
+            if problem or unreadable:
+                layout = fit(FALLBACK_KEY if problem else key, unreadable=unreadable)
+            notes = [*layout.notes, *afresh_note(names, table, candidates)]
             if problem:
-                layout = fit_layout(csv.sample, catalog, table, documented, FALLBACK_KEY)
-                note = Note(f"the key is {', '.join(FALLBACK_KEY)}, because {problem}", is_warning=True)
-                layout = replace(layout, notes=(*layout.notes, note), rejected_key=tuple(key))
+                notes.append(Note(f"the key is {', '.join(FALLBACK_KEY)}, because {problem}", is_warning=True))
             is_verified = table.key is None or not layout.key_columns
-            yield cls(export, csv, layout, logger, is_key_verified=is_verified)
+            yield cls(export, csv, replace(layout, notes=tuple(notes)), logger, is_key_verified=is_verified)
 
     def chunks(self, count: int = ROWS_PER_CHUNK) -> Iterator[tuple[int, list[Sequence[Any]]]]:
         """Read and convert the rows that are emitted.
@@ -193,25 +214,50 @@ def sample_problem(file: CsvFile, layout: Layout) -> str | None:
     """Say why the head of a file contradicts the key of a layout."""
     columns = [column for column in layout.columns if column.index is not None]
     rows = [[row[column.index or 0] for column in columns] for row in file.sample.rows]
-    return key_problem(layout.key, [column.name for column in columns], rows)
+    return sample_key_problem(layout.key, [column.name for column in columns], rows)
 
 
-def find_key_problem(file: CsvFile, layout: Layout, logger: logging.Logger) -> str | None:
-    """Read a whole file to verify that the key of a layout is present and unique; say why it is not."""
-    columns = layout.key_columns
-    if not columns:
-        return None
-    label = f"{file.label}, key"
+def verify_file(
+    file: CsvFile, layout: Layout, typed: Collection[Column], logger: logging.Logger, *, has_key: bool
+) -> tuple[str | None, set[str]]:
+    """Read a whole file to verify its key and types.
+
+    Args:
+        file: The file.
+        layout: Its layout.
+        typed: Columns whose documented types are verified.
+        logger: Receives progress.
+        has_key: Whether the key is verified.
+
+    Returns:
+        Why the key is not present and unique, or None; and the columns with cells that do not read as their types.
+    """
+    keys = layout.key_columns if has_key else ()
+    pending = {column.name: column for column in typed if column.index is not None and column.kind != "string"}
+    unreadable: set[str] = set()
+    problem = None
+    if not keys and not pending:
+        return None, unreadable
+    label = f"{file.label}, key and types"
     with KeyHashes(file.label) as hashes, ProgressLogger(label, "rows verified", logger) as progress:
         for first, rows in file.chunks():
-            for number, row in enumerate(rows, first):
-                if not all(row[column.index or 0] for column in columns):
-                    return f"{', '.join(layout.key)} is empty in row {number}"
-            hashes.add(read_keys(file.label, columns, first, rows))
-            progress.update(hashes.rows, file.share_read)
-        if hashes.are_unique():
-            return None
-    return find_duplicate(file, layout)
+            for name, column in list(pending.items()):
+                cells = [row[column.index or 0] for row in rows]
+                if not matches_type(column.kind, cells) or (column.is_key and "" in cells):
+                    unreadable.add(name)
+                    del pending[name]
+            if keys and not problem:
+                index = keys[0].index or 0
+                empty = next((number for number, row in enumerate(rows, first) if not row[index]), None)
+                if empty:
+                    problem = empty_key_problem(keys[0].name, empty)
+                else:
+                    texts = [replace(c, kind="string") if c.name in unreadable else c for c in keys]
+                    hashes.add(read_keys(file.label, texts, first, rows))
+            progress.update(first + len(rows) - 1, file.share_read)
+        if keys and not problem and not hashes.are_unique():
+            problem = find_duplicate(file, layout)
+    return problem, unreadable
 
 
 def find_duplicate(file: CsvFile, layout: Layout) -> str | None:
@@ -220,4 +266,4 @@ def find_duplicate(file: CsvFile, layout: Layout) -> str | None:
         for first, rows in file.chunks():
             index.add(first, key_digests(read_keys(file.label, layout.key_columns, first, rows)))
         duplicate = index.first_duplicate()
-    return duplicate_problem(layout.key, *duplicate) if duplicate else None
+    return duplicate_key_problem(layout.key, *duplicate) if duplicate else None

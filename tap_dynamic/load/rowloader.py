@@ -12,6 +12,7 @@ from tap_dynamic.load.changes import find_changes, fingerprint, full_load_reason
 from tap_dynamic.load.load import ExportLoad
 from tap_dynamic.load.state import StreamState
 from tap_dynamic.load.summary import Summary
+from tap_dynamic.schemas import KEY_CANDIDATES
 from tap_dynamic.table.layout import Note, with_deletions
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class RowLoader:
                         catalog=self.stream.catalog,
                         table=table,
                         documented=self.stream.documented,
+                        candidates=KEY_CANDIDATES[self.stream.name],
                         logger=self.logger,
                     )
                 )

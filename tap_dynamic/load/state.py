@@ -37,8 +37,7 @@ class StreamState:
     def table(self) -> Table:
         """The table as it was loaded last."""
         key = self.values.get("key_properties")
-        text, rejected = self.values.get("text_columns", ()), self.values.get("rejected_key", ())
-        return Table(tuple(key) if key else None, frozenset(text), tuple(rejected))
+        return Table(tuple(key) if key else None, frozenset(self.values.get("text_columns", ())))
 
     @property
     def requested_id(self) -> str | None:
@@ -59,9 +58,6 @@ class StreamState:
         before = self.table
         if before.key != layout.key:
             self.values["key_properties"] = list(layout.key)
-            self.values.pop("rejected_key", None)
-        if layout.rejected_key:
-            self.values["rejected_key"] = list(layout.rejected_key)
         if layout.text_columns:
             self.values["text_columns"] = sorted(layout.text_columns)
         return self.table != before

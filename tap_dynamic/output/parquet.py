@@ -12,8 +12,8 @@ from pyarrow import parquet
 
 from tap_dynamic.errors import TapError
 from tap_dynamic.output.batches import BatchWriter, MisfitError
+from tap_dynamic.table.columns import quoted
 from tap_dynamic.table.convert import JSON_KINDS, json_text, type_of
-from tap_dynamic.table.names import quoted
 
 if sys.version_info >= (3, 12):
     from typing import override

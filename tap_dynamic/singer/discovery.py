@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from tap_dynamic.api.exports import MODELS, oldest_first
 from tap_dynamic.errors import FileUnusable, TapError
 from tap_dynamic.file.sample import HEAD_SIZE, read_sample, unpack_head
-from tap_dynamic.schemas import SCHEMAS
-from tap_dynamic.table.layout import Layout, infer_layout
+from tap_dynamic.schemas import KEY_CANDIDATES, SCHEMAS
+from tap_dynamic.table.layout import Layout, documented_layout, infer_layout
 
 if TYPE_CHECKING:
     import logging
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from tap_dynamic.api.client import ExportsApi
     from tap_dynamic.api.exports import Export
     from tap_dynamic.download.host import FileHost
+    from tap_dynamic.file.sample import Sample
 
 
 def infer_layouts(
     api: ExportsApi, host: FileHost, export_ids: Sequence[str], logger: logging.Logger
 ) -> dict[str, Layout]:
-    """Infer the layout of each model whose columns can be had.
+    """Infer the layout of each model.
 
     Args:
         api: The exports API.
@@ -37,13 +38,17 @@ def infer_layouts(
     newest = {e.model: e for e in oldest_first(exports) if e.status == "completed"}
     layouts = {}
     for model in MODELS:
+        documented = SCHEMAS.get_schema(model)["properties"]
+        layouts[model] = documented_layout(documented, KEY_CANDIDATES[model])
         if model not in newest:
             logger.info("There is no completed export of %s yet: its columns are the documented ones.", model)
             continue
         try:
-            layouts[model] = _infer_layout(api, host, newest[model])
+            sample = _fetch_sample(api, host, newest[model])
         except FileUnusable as error:
             logger.warning("The columns of %s are the documented ones. %s", model, error.message)
+        else:
+            layouts[model] = infer_layout(sample, documented, KEY_CANDIDATES[model])
     return layouts
 
 
@@ -60,12 +65,11 @@ def _named_exports(api: ExportsApi, export_ids: Sequence[str]) -> list[Export]:
     return exports
 
 
-def _infer_layout(api: ExportsApi, host: FileHost, export: Export) -> Layout:
+def _fetch_sample(api: ExportsApi, host: FileHost, export: Export) -> Sample:
     label = f"Discovery of {export.model}, export {export.id}"
     if export.format != "csv":
         msg = f"{label}: its format is not csv. Make a CSV export."
         raise FileUnusable(msg)
     head = host.fetch_head(lambda: api.download_url(export.id), label, HEAD_SIZE)
     start, is_whole = unpack_head(head.data, is_whole=head.is_whole)
-    documented = SCHEMAS.get_schema(export.model)["properties"]
-    return infer_layout(read_sample(start, is_whole=is_whole, label=label), documented)
+    return read_sample(start, is_whole=is_whole, label=label)

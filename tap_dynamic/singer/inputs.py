@@ -36,7 +36,6 @@ STATE_SCHEMA: dict[str, Any] = {
                     "export_ids": {**STRINGS, "type": ["array", "null"]},
                     "key_properties": STRINGS,
                     "text_columns": STRINGS,
-                    "rejected_key": STRINGS,
                     "requested_export_id": {"type": ["string", "null"]},
                     "partitions": {"type": "array", "items": {"type": "object", "required": ["context"]}},
                     "progress_markers": {"type": "object"},

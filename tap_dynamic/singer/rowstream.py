@@ -15,11 +15,10 @@ from tap_dynamic.errors import TapError, first_line
 from tap_dynamic.file.reader import ROWS_PER_CHUNK, row_error
 from tap_dynamic.output.batches import MisfitError
 from tap_dynamic.output.messages import RecordEncoder, record_messages
-from tap_dynamic.schemas import SCHEMAS
+from tap_dynamic.schemas import KEY_CANDIDATES, SCHEMAS
 from tap_dynamic.singer.base import DynamicStream
-from tap_dynamic.table.keys import FALLBACK_KEY
-from tap_dynamic.table.layout import Catalog
-from tap_dynamic.table.names import DELETED_AT
+from tap_dynamic.table.columns import DELETED_AT, FALLBACK_KEY, fold
+from tap_dynamic.table.layout import Catalog, documented_layout
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -27,7 +26,7 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from singer_sdk import Tap
     from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
@@ -57,10 +56,10 @@ class RowStream(DynamicStream):
 
     def __init__(self, tap: Tap, inferred: Layout | None = None) -> None:
         self.documented: dict[str, dict[str, Any]] = SCHEMAS.get_schema(self.name)["properties"]
-        schema = inferred.schema if inferred else {"type": "object", "properties": self.documented}
+        layout = inferred or documented_layout(self.documented, KEY_CANDIDATES[self.name])
         self._load: ExportLoad | None = None
-        super().__init__(tap, schema=copy.deepcopy(schema))
-        self.primary_keys = inferred.key if inferred else ("id",)
+        super().__init__(tap, schema=copy.deepcopy(layout.schema))
+        self.primary_keys = layout.key
 
     # --- what catalog and state say
 
@@ -74,7 +73,7 @@ class RowStream(DynamicStream):
         """What the catalog says of this stream."""
         entry = self._tap.input_catalog.get_stream(self.name) if self._tap.input_catalog else None
         properties = super().effective_schema.get("properties", {})
-        return parse_catalog(entry, properties, super().mask, tuple(self.primary_keys))
+        return parse_catalog(entry, properties, super().mask, KEY_CANDIDATES[self.name])
 
     @override
     def get_replication_key_signpost(self, context: Context | None = None) -> None:
@@ -218,7 +217,10 @@ class RowStream(DynamicStream):
 
 
 def parse_catalog(
-    entry: CatalogEntry | None, properties: dict[str, Any], mask: SelectionMask, found_key: tuple[str, ...]
+    entry: CatalogEntry | None,
+    properties: dict[str, Any],
+    mask: SelectionMask,
+    candidates: Iterable[Sequence[str]],
 ) -> Catalog:
     """Read what the catalog says of a stream.
 
@@ -226,19 +228,25 @@ def parse_catalog(
         entry: Its entry in the catalog of the user, if there is one.
         properties: Its schema.
         mask: The selection.
-        found_key: The key that discovery found.
+        candidates: The keys that discovery chooses from.
     """
     deselected = frozenset(
         path[1]
         for path in [*mask, *(("properties", name) for name in properties)]
         if len(path) == 2 and not mask[path]  # noqa: PLR2004
     )
-    if not entry:
-        return Catalog(properties, deselected, found_key)
+    key = user_key(entry, candidates) if entry else None
+    return Catalog(properties, deselected, key)
+
+
+def user_key(entry: CatalogEntry, candidates: Iterable[Sequence[str]]) -> tuple[str, ...] | None:
+    """Return the key that the user sets in a catalog; None where it has just what discovery wrote, or none."""
     # Discovery writes its key into both places; a user changes one.
-    key, pinned = tuple(entry.key_properties or ()), tuple(entry.metadata.root.table_key_properties or ())
-    is_pinned = bool(pinned) and pinned != key
-    return Catalog(properties, deselected, pinned or key or FALLBACK_KEY, is_key_pinned=is_pinned)
+    found, key = tuple(entry.key_properties or ()), tuple(entry.metadata.root.table_key_properties or ())
+    if key and key != found:
+        return key
+    own = {tuple(map(fold, candidate)) for candidate in (*candidates, FALLBACK_KEY)}
+    return found if found and tuple(map(fold, found)) not in own else None
 
 
 def map_problem(stream_map: StreamMap, layout: Layout) -> str | None:

@@ -5,14 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from tap_dynamic.file.sample import Sample
+from tap_dynamic.table.columns import (
+    DELETED_AT,
+    FALLBACK_KEY,
+    SDC_COLUMNS,
+    are_names,
+    choose_key,
+    column_names,
+    find_candidate,
+    fold,
+    listed,
+    respelled,
+    sample_key_problem,
+)
 from tap_dynamic.table.convert import TEXT, canonical_schema, matches_type, nested_schema, type_of
-from tap_dynamic.table.keys import FALLBACK_KEY, key_problem
-from tap_dynamic.table.names import DELETED_AT, SDC_COLUMNS, are_names, column_names, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
-
-    from tap_dynamic.file.sample import Sample
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     Properties = Mapping[str, dict[str, Any]]
 
@@ -31,7 +41,8 @@ class Column:
         name: Its name in the stream.
         index: Its place in the file; None where the file lacks it.
         kind: The type that its cells are converted to, a key of `CONVERTERS`.
-        is_key: Whether it is part of the key.
+        is_key: Whether it is part of the key: then text that is empty stays text, because a key is never null.
+        is_required: Whether an empty cell is an error.
         nested: The schema of an object or array, where the catalog gives its parts types that the kind does not verify.
     """
 
@@ -39,6 +50,7 @@ class Column:
     index: int | None
     kind: str
     is_key: bool = False
+    is_required: bool = False
     nested: dict[str, Any] | None = None
 
 
@@ -57,29 +69,22 @@ class Catalog:
     Args:
         properties: The schema of each column.
         deselected: Names of the columns that are not selected.
-        key: The key.
-        is_key_pinned: Whether the user set the key by `table-key-properties`.
+        key: The key that the user sets; None for the candidates.
     """
 
     properties: Properties
     deselected: frozenset[str] = frozenset()
-    key: tuple[str, ...] = ("id",)
-    is_key_pinned: bool = False
+    key: tuple[str, ...] | None = None
 
     def selects(self, name: str) -> bool:
         """Whether the catalog has a column and does not deselect it."""
         return name in self.properties and name not in self.deselected
 
-    def respelled(self, key: Iterable[str]) -> Catalog:
-        """Write names as the table's key does, which catalog and file may write in another case."""
-        spelling = {name.casefold(): name for name in key}
-        properties = {
-            spelling.get(name.casefold(), name): schema
-            for name, schema in self.properties.items()
-            if name != DELETED_AT
-        }
-        deselected = frozenset(spelling.get(name.casefold(), name) for name in self.deselected)
-        return replace(self, properties=properties, deselected=deselected)
+    def respelled(self, known: Iterable[str]) -> Catalog:
+        """Write names as the table has them."""
+        spelling = dict(zip(self.properties, respelled(self.properties, known)))
+        properties = {spelling[name]: schema for name, schema in self.properties.items() if name != DELETED_AT}
+        return replace(self, properties=properties, deselected=frozenset(respelled(self.deselected, known)))
 
 
 @dataclass(frozen=True)
@@ -89,12 +94,10 @@ class Table:
     Args:
         key: Its key; None before the first load.
         text_columns: Documented columns that were loaded as text.
-        rejected_key: The key that the first file contradicted, so that the table has the fallback key.
     """
 
     key: tuple[str, ...] | None = None
     text_columns: frozenset[str] = frozenset()
-    rejected_key: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,6 @@ class Layout:
         text_columns: Documented columns that are loaded as text.
         known: The names that columns were matched with, whatever their case.
         notes: What is worth a line in the log.
-        rejected_key: The key that the file contradicts, where this is its first load.
     """
 
     columns: tuple[Column, ...]
@@ -119,7 +121,6 @@ class Layout:
     text_columns: frozenset[str] = frozenset()
     known: tuple[str, ...] = field(default=(), compare=False)
     notes: tuple[Note, ...] = field(default=(), compare=False)
-    rejected_key: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def names(self) -> list[str]:
@@ -136,25 +137,31 @@ def unknown_file_problem(sample: Sample, known: Collection[str], documented: Pro
     """Say why a file is taken for a message: it has no rows, and not one column that is known."""
     if sample.rows or not sample.is_whole:
         return None
-    folded = {name.casefold() for name in (*known, *documented)}
-    is_known = any(name.strip().casefold() in folded for name in sample.header)
+    names = {fold(name) for name in (*known, *documented)}
+    is_known = any(fold(name.strip()) in names for name in sample.header)
     return None if is_known else "the file has no rows and no known column: it is text, not CSV"
 
 
-def infer_layout(sample: Sample, documented: Properties) -> Layout:
+def infer_layout(sample: Sample, documented: Properties, candidates: Iterable[Sequence[str]]) -> Layout:
     """Derive the layout that discovery reports from the head of a file."""
     names = column_names(sample.header)
     inferred = Catalog({name: fit_type(name, None, cells, documented) for name, cells in _cells(names, sample)})
-    key = tuple(name for name in names if name.casefold() == "id")[:1] or ("id",)
-    if key_problem(key, names, sample.rows):
+    key = choose_key(names, candidates)
+    if sample_key_problem(key, names, sample.rows):
         key = FALLBACK_KEY
     properties = {**inferred.properties, **{name: documented[name] for name in SDC_COLUMNS}}
-    return fit_layout(sample, Catalog(properties, key=key), Table(), documented, key)
+    return fit_layout(sample, Catalog(properties), Table(), documented, key)
+
+
+def documented_layout(documented: Properties, candidates: Iterable[Sequence[str]]) -> Layout:
+    """Return the layout of a file that has the documented columns."""
+    header = [name for name in documented if name not in SDC_COLUMNS]
+    return infer_layout(Sample(header, []), documented, candidates)
 
 
 def fit_type(
     name: str,
-    catalog: dict[str, Any] | None,
+    catalog: Catalog | None,
     cells: Sequence[str],
     documented: Properties,
     *,
@@ -164,7 +171,7 @@ def fit_type(
 
     Args:
         name: Its name.
-        catalog: Its schema in the catalog, if it has one.
+        catalog: The catalog, if there is one.
         cells: Its cells in the sample.
         documented: The documented columns.
         was_text: Whether it was loaded as text before.
@@ -172,14 +179,12 @@ def fit_type(
     Returns:
         The user's type; else the documented one, where the cells read as it and always did; else text.
     """
-    kind = documented_type(name, documented)
-    chosen = kind if catalog is None else type_of(catalog)
-    # A catalog can say `array` without the documented items.
-    if kind is None or (chosen != kind and not (chosen == "array" and kind.startswith("array of "))):
-        return catalog or TEXT
-    if was_text or not matches_type(chosen or kind, cells):
-        return TEXT
-    return catalog or _documented(name, documented)
+    catalog = catalog or Catalog({})
+    chosen = catalog.properties.get(name)
+    if insists_on_type(name, catalog, documented):
+        return chosen or TEXT
+    schema = chosen or _documented(name, documented)
+    return TEXT if was_text or not matches_type(type_of(schema) or "string", cells) else schema
 
 
 def documented_type(name: str, documented: Properties) -> str | None:
@@ -189,15 +194,16 @@ def documented_type(name: str, documented: Properties) -> str | None:
 
 
 def _documented(name: str, documented: Properties) -> dict[str, Any]:
-    if name in documented:
-        return documented[name]
-    return next((schema for other, schema in documented.items() if other.casefold() == name.casefold()), TEXT)
+    return documented.get(respelled([name], documented)[0], TEXT)
 
 
-def choose_key(catalog: Catalog, table: Table) -> tuple[str, ...]:
-    """Choose the key: the user's, unless the first file contradicted it; else the table's; else the catalog's."""
-    is_users = catalog.is_key_pinned and catalog.key != table.rejected_key
-    return table.key if table.key and not is_users else catalog.key
+def insists_on_type(name: str, catalog: Catalog, documented: Properties) -> bool:
+    """Whether the type of a column is not ours to guess: it is not documented, or the user has set another."""
+    kind = documented_type(name, documented)
+    schema = catalog.properties.get(name)
+    chosen = kind if schema is None else type_of(schema)
+    # A catalog can say `array` without the documented items.
+    return kind is None or (chosen != kind and not (chosen == "array" and kind.startswith("array of ")))
 
 
 def with_deletions(layout: Layout) -> Layout:
@@ -209,7 +215,15 @@ def with_deletions(layout: Layout) -> Layout:
     return replace(layout, sdc_columns=(*layout.sdc_columns, DELETED_AT), schema=schema)
 
 
-def fit_layout(sample: Sample, catalog: Catalog, table: Table, documented: Properties, key: Sequence[str]) -> Layout:
+def fit_layout(  # noqa: PLR0913 (what it depends on, nothing hidden)
+    sample: Sample,
+    catalog: Catalog,
+    table: Table,
+    documented: Properties,
+    key: Sequence[str],
+    *,
+    unreadable: Collection[str] = (),
+) -> Layout:
     """Fit schema and columns to a file.
 
     Args:
@@ -218,21 +232,26 @@ def fit_layout(sample: Sample, catalog: Catalog, table: Table, documented: Prope
         table: What the state remembers of the table.
         documented: The documented columns.
         key: The key.
+        unreadable: Columns of which some cell beyond the sample does not read as the documented type.
     """
     catalog = catalog.respelled(table.key or ())
-    known = catalog.properties
-    names = column_names(sample.header, [*known, *(table.key or ())])
+    names = file_names(sample, catalog, table)
     places = {name: index for index, name in enumerate(names)}
     cells = dict(_cells(names, sample))
-    old_text = {name.casefold() for name in table.text_columns}
+    old_text = {fold(name) for name in table.text_columns}
     emitted = _emitted(names, catalog, key)
     schemas = {}
     for name in emitted:
-        was_text = name.casefold() in old_text
-        schema = fit_type(name, known.get(name), cells.get(name, ()), documented, was_text=was_text)
+        # An empty cell of a key is text.
+        is_text = fold(name) in old_text or name in unreadable or (name in key[1:] and "" in cells.get(name, ()))
+        schema = fit_type(name, catalog, cells.get(name, ()), documented, was_text=is_text)
         schemas[name] = canonical_schema(schema, nullable=name not in key)
     text = {n for n, schema in schemas.items() if documented_type(n, documented) and type_of(schema) == "string"}
-    turned = [n for n in text if n.casefold() not in old_text and not _reads_as_documented(n, cells, documented)]
+    turned = [
+        n
+        for n in text
+        if fold(n) not in old_text and (n in unreadable or not _reads_as_documented(n, cells, documented))
+    ]
     sdc = [n for n in SDC_COLUMNS if n in {*key, "_sdc_exported_at"} or catalog.selects(n)]
     return Layout(
         tuple(_column(name, schema, places.get(name), key) for name, schema in schemas.items()),
@@ -240,9 +259,25 @@ def fit_layout(sample: Sample, catalog: Catalog, table: Table, documented: Prope
         tuple(key),
         {"type": "object", "properties": {**schemas, **{name: documented[name] for name in sdc}}},
         table.text_columns | text,
-        (*known, *names),
+        (*catalog.properties, *names),
         tuple(_notes(turned, sample, places, emitted, catalog, documented)),
     )
+
+
+def file_names(sample: Sample, catalog: Catalog, table: Table) -> list[str]:
+    """Name the columns of a file as table and catalog do."""
+    key = table.key or ()
+    return column_names(sample.header, [*catalog.respelled(key).properties, *key])
+
+
+def afresh_note(names: Collection[str], table: Table, candidates: Iterable[Sequence[str]]) -> Iterator[Note]:
+    """Say how to get a key, where the table has none and the file has one."""
+    if table.key == FALLBACK_KEY and (key := find_candidate(names, candidates)):
+        text = (
+            f"the key of the table is {', '.join(FALLBACK_KEY)}, so each export adds all of its rows;"
+            f" to have the key {', '.join(key)}, load into a new table (--full-refresh)"
+        )
+        yield Note(text, is_warning=True)
 
 
 def _emitted(names: Sequence[str], catalog: Catalog, key: Sequence[str]) -> list[str]:
@@ -255,7 +290,9 @@ def _emitted(names: Sequence[str], catalog: Catalog, key: Sequence[str]) -> list
 def _column(name: str, schema: dict[str, Any], index: int | None, key: Sequence[str]) -> Column:
     kind = type_of(schema) or "string"
     nested = schema if kind in {"object", "array"} and nested_schema(schema) else None
-    return Column(name, index, kind, is_key=name in key, nested=nested)
+    own = [part for part in key if part not in SDC_COLUMNS]
+    is_required = name in own and (name == own[0] or kind != "string")
+    return Column(name, index, kind, is_key=name in own, is_required=is_required, nested=nested)
 
 
 def _reads_as_documented(name: str, cells: Mapping[str, Sequence[str]], documented: Properties) -> bool:

@@ -11,9 +11,8 @@ from singer_sdk.plugin_base import JSONSchemaValidator
 from tap_dynamic.api.exports import parse_datetime
 from tap_dynamic.errors import TapError
 from tap_dynamic.file.reader import row_error
+from tap_dynamic.table.columns import KEY_ADVICE, quoted
 from tap_dynamic.table.convert import CONVERTERS, ESCAPED_NUL, UNREADABLE, decoded
-from tap_dynamic.table.keys import KEY_ADVICE
-from tap_dynamic.table.names import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +49,7 @@ def convert_rows(
 def convert_column(label: str, column: Column, numbers: Sequence[int], cells: Sequence[str]) -> Sequence[Any]:
     """Convert the cells of some rows; see `convert_rows`."""
     try:
-        values = CONVERTERS[column.kind](cells)
+        values = cells if column.is_key and column.kind == "string" else CONVERTERS[column.kind](cells)
         if column.nested:
             verify_nested(column.nested, values)
     except UNREADABLE:
@@ -61,7 +60,7 @@ def convert_column(label: str, column: Column, numbers: Sequence[int], cells: Se
             " (Meltano: the extractor's `schema` extra)"
         )
         raise row_error(label, numbers[index], problem) from None
-    if column.is_key and "" in cells:
+    if column.is_required and "" in cells:
         problem = f"key column {quoted(column.name)} is empty. {KEY_ADVICE}"
         raise row_error(label, numbers[cells.index("")], problem)
     return values
@@ -73,7 +72,8 @@ def convert_readable(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -
     for column in columns:
         cells = [""] * len(rows) if column.index is None else [row[column.index] for row in rows]
         readable = [cell if _is_readable(column, cell) else "" for cell in cells]
-        values.append(CONVERTERS[column.kind](readable))
+        is_text_key = column.is_key and column.kind == "string"
+        values.append(readable if is_text_key else CONVERTERS[column.kind](readable))
     return values
 
 

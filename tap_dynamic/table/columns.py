@@ -1,0 +1,146 @@
+"""Names of columns, and which of them are the key. All pure."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+SDC_COLUMNS = ("_sdc_export_id", "_sdc_exported_at", "_sdc_row_number")
+DELETED_AT = "_sdc_deleted_at"
+FALLBACK_KEY = ("_sdc_export_id", "_sdc_row_number")
+KEY_ADVICE = (
+    "Set the stream's table-key-properties to [" + ", ".join(FALLBACK_KEY) + "] or to columns that are unique"
+    " (Meltano: the extractor's `metadata` extra), with a new table (--full-refresh)"
+)
+MAX_LISTED = 50
+"""Names in one log line."""
+
+
+def fold(name: str) -> str:
+    """Return what names have in common that are the same to a SQL table: case and Unicode form do not count."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def respelled(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Write names as they are known, where they differ only in case or Unicode form."""
+    spelling = {fold(name): name for name in known}
+    return [spelling.get(fold(name), name) for name in names]
+
+
+def column_names(header: Sequence[str], known: Collection[str] = ()) -> list[str]:
+    """Name the columns as the header does.
+
+    Args:
+        header: The cells of the first row.
+        known: Names of the catalog: a column whose name differs from one only in case or Unicode form is that column.
+
+    Returns:
+        A name for each, without byte-order mark and outer blanks. One that is empty, or repeats another
+        (in any case, because SQL tables ignore it), gets a suffix.
+    """
+    bases = [cell.replace("\ufeff", "").strip() for cell in header]
+    spelling, known = {fold(name): name for name in known}, set(known)
+    names: dict[int, str] = {}
+    taken = {fold(name) for name in (*SDC_COLUMNS, DELETED_AT)}
+    # A name goes to the column that has it in the catalog's spelling, else to the first that has it.
+    order = sorted(range(len(bases)), key=lambda i: (not bases[i], bases[i] not in known))
+    for position in order:
+        base = bases[position]
+        if base and fold(base) not in taken:
+            taken.add(fold(base))
+            names[position] = base if base in known else spelling.get(fold(base), base)
+    counts: dict[str, int] = {}
+    for position, base in enumerate(bases):
+        if position in names:
+            continue
+        name = base or f"column_{position + 1}"
+        stem, count = name, counts.get(fold(name), 1)
+        while fold(name) in taken:
+            count += 1
+            name = f"{stem}_{count}"
+        counts[fold(stem)] = count
+        taken.add(fold(name))
+        names[position] = spelling.get(fold(name), name)
+    return [names[position] for position in range(len(bases))]
+
+
+def choose_key(
+    names: Collection[str],
+    candidates: Iterable[Sequence[str]],
+    *,
+    of_user: Sequence[str] | None = None,
+    of_table: Sequence[str] | None = None,
+) -> tuple[str, ...]:
+    """Choose the key of a stream.
+
+    Args:
+        names: The columns of the file.
+        candidates: Keys in order of preference.
+        of_user: The key that the user sets in the catalog.
+        of_table: The key that the table has.
+
+    Returns:
+        The user's key; else the table's; else the first candidate whose columns are all in the file; else
+        `FALLBACK_KEY`. A table with the fallback key keeps it: with another, its rows would stay beside the new ones.
+    """
+    if of_table and (not of_user or tuple(of_table) == FALLBACK_KEY):
+        return tuple(of_table)
+    if of_user:
+        return tuple(respelled(of_user, (*names, *SDC_COLUMNS)))
+    return find_candidate(names, candidates) or FALLBACK_KEY
+
+
+def find_candidate(names: Collection[str], candidates: Iterable[Sequence[str]]) -> tuple[str, ...] | None:
+    """Return the first key whose columns are all in a file, as the file spells them."""
+    keys = (tuple(respelled(candidate, names)) for candidate in candidates)
+    return next((key for key in keys if set(key) <= set(names)), None)
+
+
+def sample_key_problem(key: Sequence[str], names: Sequence[str], rows: Sequence[Sequence[str]]) -> str | None:
+    """Say why some columns can't be the key of a file, as far as some of its rows show; None if they can."""
+    columns = [name for name in key if name not in SDC_COLUMNS]
+    places = {name: index for index, name in enumerate(names)}
+    if missing := next((name for name in columns if name not in places), None):
+        return f"the file has no column {quoted(missing)}"
+    known: dict[tuple[str, ...], int] = {}
+    for number, row in enumerate(rows, 1):
+        value = tuple(row[places[name]] for name in columns)
+        if value and not value[0]:
+            return empty_key_problem(columns[0], number)
+        if "_sdc_row_number" not in key and known.setdefault(value, number) != number:
+            return duplicate_key_problem(key, known[value], number)
+    return None
+
+
+def empty_key_problem(name: str, number: int) -> str:
+    """Say that the first column of a key is empty in a row."""
+    return f"{name} is empty in row {number}"
+
+
+def duplicate_key_problem(key: Sequence[str], first: int, second: int) -> str:
+    """Say that two rows have the same key."""
+    return f"{', '.join(key)} is the same in rows {first} and {second}"
+
+
+def are_names(names: Iterable[str], known: Collection[str], documented: Mapping[str, object]) -> bool:
+    """Whether a header is surely one: a file without it has cells in its place, which must not be logged.
+
+    One known name in another case proves nothing: ID is the code of a country too.
+    """
+    folded = {fold(name) for name in (*known, *documented)}
+    matches = [fold(name) in folded for name in names]
+    return sum(matches) > 1 or 2 * sum(matches) >= len(matches) or "id" in names
+
+
+def quoted(name: str) -> str:
+    """Write the name of a column for messages: one line, not too long."""
+    return repr("".join(c if c.isprintable() else "?" for c in name)[:60])
+
+
+def listed(names: Collection[str]) -> str:
+    """Write some names for the log, sorted, `MAX_LISTED` at most."""
+    shown = ", ".join(quoted(name).strip("'\"") for name in sorted(names)[:MAX_LISTED])
+    return shown + (f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else "")
