@@ -6,7 +6,7 @@ import functools
 import hashlib
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -43,6 +43,8 @@ class SandboxExport:
     """Whether its metadata contains a `downloadUrl`."""
     url: str | None = None
     """Returned as is instead of a pre-signed URL, in `downloadUrl` and `Location`."""
+    filter: Any = None
+    """The part of the users that it holds, in its metadata unless None."""
     headers: dict[str, str] = field(default_factory=dict)
     """Additional response headers of its file."""
 

@@ -110,6 +110,8 @@ class Service:
             }
             if export.status == "completed" and export.has_url:
                 metadata["downloadUrl"] = self.download_url(export)
+            if export.filter is not None:
+                metadata["filter"] = export.filter
             if export.status == "failed":
                 metadata["error"] = export.error or "Error: out of memory\n    at Exporter.run (exporter.js:1:1)"
             return metadata
