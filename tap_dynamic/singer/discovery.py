@@ -43,7 +43,7 @@ def infer_layouts(
         try:
             layouts[model] = _infer_layout(api, host, newest[model])
         except FileUnusable as error:
-            logger.warning("The columns of %s are the documented ones. %s", model, error.message)
+            logger.warning("The columns of %s are the documented ones. %s", model, error)
     return layouts
 
 
