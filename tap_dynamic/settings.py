@@ -16,9 +16,10 @@ from singer_sdk import typing as th
 from singer_sdk.mapper import PluginMapper
 from singer_sdk.plugin_base import JSONSchemaValidator
 
-from tap_dynamic.api.exports import MODELS, parse_datetime
-from tap_dynamic.errors import first_line
+from tap_dynamic.api.exports import MODELS
+from tap_dynamic.datetimes import parse_datetime
 from tap_dynamic.load.changes import SHAPING_SETTINGS
+from tap_dynamic.redaction import first_line
 from tap_dynamic.schemas import SCHEMAS
 
 if TYPE_CHECKING:

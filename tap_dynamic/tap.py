@@ -14,12 +14,14 @@ from singer_sdk.exceptions import ConfigValidationError
 
 from tap_dynamic.api.client import ExportsApi
 from tap_dynamic.download.host import FileHost
-from tap_dynamic.errors import TapError, redact_logs_of
+from tap_dynamic.errors import TapError
 from tap_dynamic.output.messages import MessageWriter
+from tap_dynamic.redaction import redact_logs_of
 from tap_dynamic.settings import CONFIG_SCHEMA, find_environment_errors, find_errors, normalize
 from tap_dynamic.singer import verdicts
+from tap_dynamic.singer.boundary import error_boundary
 from tap_dynamic.singer.discovery import infer_layouts
-from tap_dynamic.singer.inputs import check_catalog, check_config, check_state, complete_exports, reporting_unexpected
+from tap_dynamic.singer.inputs import check_catalog, check_config, check_state, complete_exports
 from tap_dynamic.singer.streams import ExportsStream, UsersStream, VisitsStream
 
 if sys.version_info >= (3, 12):
@@ -125,31 +127,32 @@ class TapDynamic(Tap):
     @override
     @classmethod
     def invoke(cls, *, state: IO[str] | None = None, catalog: IO[str] | None = None, **options: Any) -> None:
-        with reporting_unexpected():
+        with error_boundary():
             super().invoke(state=check_state(state), catalog=check_catalog(catalog), **options)
 
     @override
     @classmethod
     def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> Any:
-        for path in value:
-            if path == "ENV":
-                schema = copy.deepcopy(cls.config_jsonschema)
-                cls.append_builtin_config(schema)
-                if errors := find_environment_errors(os.environ, schema, f"{cls.name.upper().replace('-', '_')}_"):
-                    raise TapError("\n".join(errors))
-            check_config(path)
-        return super().cb_config(ctx, param, value)
+        with error_boundary():
+            for path in value:
+                if path == "ENV":
+                    schema = copy.deepcopy(cls.config_jsonschema)
+                    cls.append_builtin_config(schema)
+                    if errors := find_environment_errors(os.environ, schema, f"{cls.name.upper().replace('-', '_')}_"):
+                        raise TapError(*errors)
+                check_config(path)
+            return super().cb_config(ctx, param, value)
 
     @override
     @classmethod
     def cb_discover(cls, ctx: click.Context, param: click.Option, value: bool) -> None:
-        with reporting_unexpected():
+        with error_boundary():
             super().cb_discover(ctx, param, value)
 
     @override
     @classmethod
     def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
-        with reporting_unexpected():
+        with error_boundary():
             try:
                 super().cb_test(ctx, param, value)
             finally:

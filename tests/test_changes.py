@@ -62,7 +62,7 @@ def run_in_process(sandbox: Sandbox, state: Message, cut: random.Random | None =
         try:
             tap.sync_all()
         except TapError as error:
-            pytest.fail(error.message)
+            pytest.fail(str(error))
     messages = [json.loads(line) for line in out.buffer.getvalue().splitlines()]
     if cut is None:
         return Night(messages)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 from rfc3339_validator import validate_rfc3339  # type: ignore[import-untyped]
 
-from tap_dynamic.api.exports import parse_datetime
+from tap_dynamic.datetimes import parse_datetime
 from tap_dynamic.errors import TapError
 from tap_dynamic.table.convert import (
     CONVERTERS,

@@ -1,4 +1,4 @@
-"""Rules of errors.py and retry.py: redaction, why a request failed, and the waits between attempts."""
+"""Rules of the ground floor and of http/: redaction, why a request failed, the waits between attempts."""
 
 from __future__ import annotations
 
@@ -19,24 +19,17 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import click
 import pytest
 import requests
 import urllib3
-from singer_sdk.exceptions import RetriableAPIError
+from singer_sdk.exceptions import ConfigValidationError, RetriableAPIError
 
-from tap_dynamic.errors import (
-    MAX_DETAIL,
-    RedactingFilter,
-    TapError,
-    failure_reason,
-    first_line,
-    host_of,
-    is_final,
-    plural,
-    redact,
-    status_of,
-)
+from tap_dynamic.errors import TapError, plural
+from tap_dynamic.http.failures import failure_reason, host_of, is_final, status_of
 from tap_dynamic.http.retry import MAX_ATTEMPTS, MAX_TOTAL_WAIT, MAX_WAIT, Backoff, retry_after
+from tap_dynamic.redaction import MAX_DETAIL, RedactingFilter, first_line, redact
+from tap_dynamic.singer.boundary import error_boundary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -201,12 +194,41 @@ def test_the_host_of_a_url(url: str, host: str) -> None:
     assert host_of(url) == host
 
 
-def test_an_expected_failure_is_logged_as_one_line_each(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.ERROR, "tap-dynamic")
-    error = TapError("one\ntwo")
-    error.show()
-    assert [record.message for record in caplog.records] == ["one", "two"]
-    assert error.exit_code == 1
+# --- the last boundary
+
+SAID: list[tuple[Exception, list[str]]] = [
+    (TapError("one"), ["one"]),
+    (TapError("one", "two"), ["one", "two"]),
+    (TapError("50 % of %s"), ["50 % of %s"]),
+    (ConfigValidationError("x", errors=["one", "two"]), ["one", "two"]),
+    (ConfigValidationError("x", errors=[]), ["x"]),
+    (BrokenPipeError(SECRET), ["Stdout is closed: its reader has ended."]),
+]
+
+
+@pytest.mark.parametrize(("error", "lines"), SAID, ids=lambda value: type(value).__name__)
+def test_a_failure_ends_the_run_with_a_line_each(
+    caplog: pytest.LogCaptureFixture, error: Exception, lines: list[str]
+) -> None:
+    logging.getLogger("tap-dynamic").disabled = True  # as a logging configuration leaves it
+    with pytest.raises(SystemExit) as end, error_boundary():
+        raise error
+    assert end.value.code == 1
+    assert [(record.levelname, record.message) for record in caplog.records] == [("ERROR", line) for line in lines]
+
+
+def test_an_unexpected_error_is_named_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(SystemExit), error_boundary():
+        raise KeyError(SECRET)
+    (record,) = caplog.records
+    assert re.fullmatch(r"The run failed unexpectedly \(KeyError at test_\w+\.py:\d+\)\. .*", record.message)
+    assert record.exc_info is None
+
+
+@pytest.mark.parametrize("end", [click.exceptions.Exit(3), click.UsageError("x"), click.Abort(), KeyboardInterrupt()])
+def test_what_click_reports_passes(end: BaseException) -> None:
+    with pytest.raises(type(end)), error_boundary():
+        raise end
 
 
 # --- failures of real requests
@@ -482,7 +504,7 @@ def test_waits_double_up_to_a_limit_with_full_jitter(clock: Clock) -> None:
     assert max(clock.sleeps) == MAX_WAIT
     with pytest.raises(TapError) as raised:
         backoff.wait(answered(500))
-    assert raised.value.message == (
+    assert str(raised.value) == (
         "The download failed after 8 attempts (last error: Dynamic answered 500). No data was lost; run again later."
     )
     assert len(clock.sleeps) == MAX_ATTEMPTS - 1
@@ -512,7 +534,7 @@ def test_retry_after_is_honoured_within_a_budget(
         for header in headers:
             backoff.wait(answered(429, header))
     except TapError as error:
-        message = error.message
+        message = str(error)
     assert clock.sleeps == sleeps
     assert sum(clock.sleeps) <= MAX_TOTAL_WAIT
     if problem is None:
@@ -548,7 +570,7 @@ def test_what_can_not_be_helped_is_not_tried_again(clock: Clock, error: Exceptio
     with pytest.raises(TapError, match=r"^The request failed: .*Check api_url") as raised:
         Backoff("The request", "h", LOGGER).wait(error)
     assert not clock.sleeps
-    assert SECRET not in raised.value.message
+    assert SECRET not in str(raised.value)
 
 
 def test_each_wait_is_one_warning_without_the_url(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:

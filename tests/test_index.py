@@ -195,7 +195,7 @@ def test_a_full_disk_is_an_expected_failure() -> None:
         with pytest.raises(TapError, match=rf"^{LABEL}: .*\(no space left on device\)") as raised:
             index.first_duplicate()
         index.file = file
-    assert "\n" not in raised.value.message
+    assert "\n" not in str(raised.value)
 
 
 def test_no_folder_for_temporary_files_is_an_expected_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,8 +133,8 @@ def test_a_stdout_that_fails_is_an_expected_failure(
     with pytest.raises(OutputError) as raised:
         MessageWriter().write_lines(DATA)
     assert isinstance(raised.value, TapError)
-    assert message in raised.value.message
-    assert "\n" not in raised.value.message
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 OUTPUTS: dict[str, Callable[[RawStream], Any]] = {

@@ -65,7 +65,7 @@ def test_errors_say_what_to_do(status: int, method: str, path: str, advice: str)
 def test_dynamics_own_words_are_redacted(body: object, detail: str | None) -> None:
     with pytest.raises(TapError) as caught:
         check_response(response(403, body), ENVIRONMENT)
-    message = caught.value.message
+    message = str(caught.value)
     assert message.endswith(detail) if detail else "Dynamic says" not in message
     assert "sig=" not in message
 

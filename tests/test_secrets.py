@@ -10,7 +10,8 @@ import pytest
 from sandbox.data import to_csv
 from sandbox.server import API_TOKEN, Fault
 from tap_dynamic.download.host import FileHost
-from tap_dynamic.errors import LOGGER, TapError
+from tap_dynamic.errors import TapError
+from tap_dynamic.singer.boundary import LOGGER
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,8 @@ from singer_sdk.exceptions import RetriableAPIError
 
 from tap_dynamic.api.exports import Export
 from tap_dynamic.api.responses import check_response, entries_of, export_of
-from tap_dynamic.errors import FileUnusable, TapError, host_of, status_of
+from tap_dynamic.errors import FileUnusable, TapError
+from tap_dynamic.http.failures import host_of, status_of
 from tap_dynamic.http.retry import Backoff
 from tap_dynamic.http.session import new_session
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import timedelta, timezone
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-import pendulum
-
-from tap_dynamic.errors import TapError, first_line, redact
+from tap_dynamic.datetimes import parse_datetime, to_rfc3339
+from tap_dynamic.errors import TapError
+from tap_dynamic.redaction import first_line, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,37 +19,6 @@ MODELS = ("users", "visits")
 MAX_PENDING = timedelta(hours=24)
 """How long a requested export may be pending before it is given up."""
 EXPORT_ID_PATTERN = re.compile(r"[0-9A-Za-z-]{1,64}")
-DATETIME_PATTERN = re.compile(
-    r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?(?:[Zz]|UTC|[+-]\d{2}:?[0-5]\d))?)?", re.ASCII
-)
-RFC3339_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:[0-5]\d)", re.ASCII)
-
-
-def parse_datetime(text: object) -> datetime:
-    """Parse a date-time or date of ISO 8601; one without an offset is UTC.
-
-    Raises:
-        ValueError: If the text is anything else: a partial date, a time, `now`.
-    """
-    if not isinstance(text, str) or not DATETIME_PATTERN.fullmatch(text):
-        msg = "not a date-time"
-        raise ValueError(msg)
-    try:
-        moment = cast("datetime", pendulum.parse(text.upper().removesuffix("UTC").strip()))
-        return moment.astimezone(timezone.utc)
-    except OverflowError:
-        msg = "out of range"
-        raise ValueError(msg) from None
-
-
-def to_rfc3339(text: object) -> str:
-    """Write a date-time with seconds and offset; one that is RFC 3339 stays as it is.
-
-    Raises:
-        ValueError: If it is not a date-time.
-    """
-    parsed = parse_datetime(text)
-    return str(text) if RFC3339_PATTERN.fullmatch(str(text)) else parsed.isoformat()
 
 
 def _text(metadata: Mapping[str, Any], name: str) -> str:

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from singer_sdk.exceptions import RetriableAPIError
 
 from tap_dynamic.api.exports import Export
-from tap_dynamic.errors import FileUnusable, TapError, first_line
+from tap_dynamic.errors import FileUnusable, TapError
+from tap_dynamic.redaction import first_line
 
 if TYPE_CHECKING:
     import requests

@@ -27,7 +27,8 @@ from tap_dynamic.download.responses import (
     is_empty_object,
     size_of,
 )
-from tap_dynamic.errors import FileUnusable, TapError, failure_reason, host_of, status_of
+from tap_dynamic.errors import FileUnusable, TapError
+from tap_dynamic.http.failures import failure_reason, host_of, status_of
 from tap_dynamic.http.retry import Backoff
 from tap_dynamic.http.session import new_session
 from tap_dynamic.progress import MIN_RATE, RATE_WINDOW, ProgressLogger, RateMonitor

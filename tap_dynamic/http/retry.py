@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
-from tap_dynamic.errors import TapError, failure_reason, host_of, is_final, plural
+from tap_dynamic.errors import TapError, plural
+from tap_dynamic.http.failures import failure_reason, host_of, is_final
 
 if TYPE_CHECKING:
     import logging

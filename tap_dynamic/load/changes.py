@@ -137,7 +137,7 @@ def find_changes(
             try:
                 fill(old_index, file, columns, logger, with_rows=not is_complete)
             except TapError as error:
-                problem = f"an earlier export can't be read ({error.message})"
+                problem = f"an earlier export can't be read ({error})"
                 continue
             difference = compare(index, old_index)
             if difference is None:

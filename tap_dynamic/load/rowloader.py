@@ -6,12 +6,13 @@ import contextlib
 from typing import IO, TYPE_CHECKING
 
 from tap_dynamic.api.exports import is_newest
-from tap_dynamic.errors import FileUnusable, TapError, first_line, plural
+from tap_dynamic.errors import FileUnusable, TapError, plural
 from tap_dynamic.file.reader import CsvFile
 from tap_dynamic.load.changes import find_changes, fingerprint, full_load_reason
 from tap_dynamic.load.load import ExportLoad
 from tap_dynamic.load.state import StreamState
 from tap_dynamic.load.summary import Summary
+from tap_dynamic.redaction import first_line
 from tap_dynamic.schemas import KEY_CANDIDATES
 from tap_dynamic.table.layout import Note, with_deletions
 
@@ -142,7 +143,7 @@ class RowLoader:
                 try:
                     old.append(CsvFile.open(stack.enter_context(self._fetch(export_id, label)), label))
                 except TapError as error:
-                    reason = f"an earlier export can't be read ({error.message})"
+                    reason = f"an earlier export can't be read ({error})"
             load.changes = find_changes(load.file, old, load.layout, is_complete=reason is not None, logger=self.logger)
             load.is_key_verified = True
             if load.changes.problem:

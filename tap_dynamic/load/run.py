@@ -5,15 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tap_dynamic.api.exports import (
-    Export,
-    find_reusable,
-    nothing_new_reason,
-    oldest_first,
-    parse_datetime,
-    select_unread,
-)
+from tap_dynamic.api.exports import Export, find_reusable, nothing_new_reason, oldest_first, select_unread
 from tap_dynamic.api.polling import wait_for
+from tap_dynamic.datetimes import parse_datetime
 from tap_dynamic.errors import TapError, plural
 from tap_dynamic.output.messages import OutputError
 
@@ -119,7 +113,7 @@ class Run:
                 try:
                     export = self.api.create(model, [e.id for e in listed])
                 except TapError as error:
-                    self._fail(error.message)
+                    self._fail(*error.lines)
                     continue
                 loader.logger.info("Requested export %s of %s.", export.id, model)
                 loader.state.requested_id = export.id  # from the moment Dynamic answered
@@ -163,7 +157,7 @@ class Run:
         )
         for result in results:
             if isinstance(result, TapError):
-                self._fail(result.message)
+                self._fail(*result.lines)
                 continue
             if result.failure_reason:
                 self._fail(f"{result.failure_reason}. Make a new export, or read others with export_ids.")
@@ -183,9 +177,9 @@ class Run:
         except OutputError:
             raise
         except TapError as error:
-            self._fail(error.message)
+            self._fail(*error.lines)
             return False
         return True
 
-    def _fail(self, message: str) -> None:
-        self.failures.update(dict.fromkeys(message.splitlines()))
+    def _fail(self, *lines: str) -> None:
+        self.failures.update(dict.fromkeys(lines))

@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from tap_dynamic.errors import TapError, causes, first_line, host_of
+from tap_dynamic.errors import TapError
+from tap_dynamic.http.failures import causes, host_of
+from tap_dynamic.redaction import first_line
 
 if TYPE_CHECKING:
     from singer_sdk.helpers._batch import StorageTarget

@@ -103,7 +103,7 @@ class DynamicStream(Stream):
                 message.record = fit_record(message.record, schema, key or ())
             except ValueError as error:
                 msg = f"{self.record_label}: {error}. Check stream_maps."
-                raise TapError("\n".join([*self.failures, msg])) from None
+                raise TapError(*self.failures, msg) from None
             yield message
 
     def write_state(self) -> None:
@@ -134,7 +134,7 @@ class DynamicStream(Stream):
         except Exception as error:
             kind = type(error.__cause__ or error).__name__
             msg = f"{self.record_label}: the record can't be mapped or encoded ({kind}). Check stream_maps."
-            raise TapError("\n".join([*self.failures, msg])) from None
+            raise TapError(*self.failures, msg) from None
 
     def new_batch_writer(self, config: BatchConfig, alias: str, schema: dict[str, Any]) -> BatchWriter:
         """Make the writer of the BATCH files of this stream, or of one that a map makes of it."""

@@ -46,7 +46,7 @@ def infer_layouts(
         try:
             sample = _fetch_sample(api, host, newest[model])
         except FileUnusable as error:
-            logger.warning("The columns of %s are the documented ones. %s", model, error.message)
+            logger.warning("The columns of %s are the documented ones. %s", model, error)
         else:
             layouts[model] = infer_layout(sample, documented, KEY_CANDIDATES[model])
     return layouts

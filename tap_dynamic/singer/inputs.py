@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import traceback
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import click
-from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.plugin_base import JSONSchemaValidator
 from singer_sdk.singerlib import Schema
 from singer_sdk.singerlib.catalog import Metadata
@@ -19,8 +15,6 @@ from tap_dynamic.errors import TapError
 from tap_dynamic.schemas import SCHEMAS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from singer_sdk.singerlib import Catalog
 
 STRINGS = {"type": "array", "items": {"type": "string"}}
@@ -162,26 +156,3 @@ def complete_exports(catalog: Catalog) -> None:
     column = entry.metadata["properties", "downloadUrl"]
     if column.selected is not True:
         column.selected, column.inclusion = False, Metadata.InclusionType.AVAILABLE
-
-
-@contextlib.contextmanager
-def reporting_unexpected() -> Iterator[None]:
-    """Report whatever is raised in one line: the texts of foreign errors can hold cells.
-
-    Raises:
-        TapError: With the kind of the error, and the place in the code.
-    """
-    try:
-        yield
-    except ConfigValidationError as error:
-        raise TapError("\n".join(error.errors) or str(error)) from None
-    except (click.ClickException, click.exceptions.Exit, click.Abort):
-        raise
-    except BrokenPipeError:
-        msg = "Stdout is closed: its reader has ended."
-        raise TapError(msg) from None
-    except Exception as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(frame.filename).name}:{frame.lineno}"
-        msg = f"The run failed unexpectedly ({type(error).__name__} at {place}). No data was lost; please report this."
-        raise TapError(msg) from None

@@ -11,10 +11,11 @@ from singer_sdk.exceptions import StreamMapConfigError
 from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
 from singer_sdk.singerlib.catalog import SelectionMask
 
-from tap_dynamic.errors import TapError, first_line
+from tap_dynamic.errors import TapError
 from tap_dynamic.file.reader import ROWS_PER_CHUNK, row_error
 from tap_dynamic.output.batches import MisfitError
 from tap_dynamic.output.messages import RecordEncoder, record_messages
+from tap_dynamic.redaction import first_line
 from tap_dynamic.schemas import KEY_CANDIDATES, SCHEMAS
 from tap_dynamic.singer.base import DynamicStream
 from tap_dynamic.table.columns import DELETED_AT, FALLBACK_KEY, fold

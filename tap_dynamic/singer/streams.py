@@ -133,7 +133,7 @@ class ExportsStream(DynamicStream, RESTStream[None]):
         if not (self.failures and self.is_dry_run):  # the SDK stops a dry run after one record
             yield from (dict(export.record) for export in exports)
         if self.failures:
-            raise TapError("\n".join(self.failures))
+            raise TapError(*self.failures)
 
     @override
     def get_batches(
@@ -153,7 +153,7 @@ class ExportsStream(DynamicStream, RESTStream[None]):
         except TapError as error:
             errors.append(error)
         if errors:
-            raise TapError("\n".join(dict.fromkeys("\n".join(e.message for e in errors).splitlines())))
+            raise TapError(*dict.fromkeys(line for error in errors for line in error.lines))
         return ()
 
 

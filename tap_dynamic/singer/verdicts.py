@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tap_dynamic.errors import LOGGER, plural
+from tap_dynamic.errors import plural
+from tap_dynamic.singer.boundary import LOGGER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,7 +38,7 @@ def remember(verdicts: Mapping[str, tuple[str, bool]]) -> None:
 
 def log(context: click.Context) -> None:
     """Log the verdicts."""
-    LOGGER.disabled = False  # see `TapError.show`
+    LOGGER.disabled = False  # see `report`
     for stream, (text, has_passed) in context.meta.get(__name__, {}).items():
         level, outcome = (logging.INFO, "passed") if has_passed else (logging.WARNING, "failed")
         LOGGER.log(level, "Test of %s %s: %s.", stream, outcome, text)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from tap_dynamic.api.exports import RFC3339_PATTERN
+from tap_dynamic.datetimes import to_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,10 +24,6 @@ BOOLEANS: dict[str, bool | None] = {
 INTEGER_PATTERN = re.compile(r"[+-]?[0-9]{1,19}")
 NUMBER_PATTERN = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
 DATE_PATTERN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-MOMENT_PATTERN = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[Tt ]([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2})(?:[.,]([0-9]+))?)?)?"
-    r"(?: ?(Z|z|UTC|[+-][0-9]{2}(?::?[0-9]{2})?))?)?"
-)
 ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 LARGE_JSON = 1 << 19
 """Characters above which JSON is verified and passed on as it is: objects take 24 times the memory of their text."""
@@ -77,34 +73,16 @@ def to_date(cell: str) -> str:
     return date.fromisoformat(cell).isoformat()
 
 
-def to_datetime(cell: str) -> str:
-    """Read a date-time of ISO 8601, UTC where it names no offset; write it as RFC 3339."""
-    found = MOMENT_PATTERN.fullmatch(cell)
-    if not found:
-        msg = "not a date-time"
-        raise ValueError(msg)
-    day, hour, minute, second, fraction, offset = found.groups(default="")
-    if offset in {"", "Z", "z", "UTC"}:
-        offset = "+00:00"
-    digits = offset[1:].replace(":", "").ljust(4, "0")
-    offset = f"{offset[0]}{digits[:2]}:{digits[2:]}"
-    if int(digits[2:]) >= 60:  # noqa: PLR2004 (minutes)
-        raise ValueError
-    text = f"{day}T{hour or '00'}:{minute or '00'}:{second or '00'}"
-    datetime.fromisoformat(f"{text}{offset}").astimezone(timezone.utc)  # it exists
-    return cell if RFC3339_PATTERN.fullmatch(cell) else f"{text}{'.' if fraction else ''}{fraction}{offset}"
-
-
 def datetimes(cells: Sequence[str]) -> Sequence[Any]:
     """Pass RFC 3339 in UTC through, verified by one call for the column; otherwise convert each cell."""
     values = strings(cells)
     try:
         msgspec.convert(values, _MOMENTS)
     except msgspec.ValidationError:
-        return each(to_datetime)(cells)
+        return each(to_rfc3339)(cells)
     text, count = "".join(cells), len(cells) - cells.count("")
     # msgspec also accepts other separators and offsets, but one `T` and one `Z` at most.
-    return values if text.count("T") == count == text.count("Z") else each(to_datetime)(cells)
+    return values if text.count("T") == count == text.count("Z") else each(to_rfc3339)(cells)
 
 
 _MOMENTS = list[datetime | None]
@@ -303,7 +281,7 @@ def fit_value(name: str, value: Any, schema: dict[str, Any]) -> Any:
         moment = value if not isinstance(value, datetime) or value.tzinfo else value.replace(tzinfo=timezone.utc)
         value, kind = moment.isoformat(), "string"
     if kind == "string" and schema.get("format") == "date-time":
-        return to_datetime(value)
+        return to_rfc3339(value)
     if kind == "string" and schema.get("format") == "date":
         return to_date(value)
     if kind in allowed or (kind == "integer" and "number" in allowed):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk.plugin_base import JSONSchemaValidator
 
-from tap_dynamic.api.exports import parse_datetime
+from tap_dynamic.datetimes import parse_datetime
 from tap_dynamic.errors import TapError
 from tap_dynamic.file.reader import row_error
 from tap_dynamic.table.columns import KEY_ADVICE, quoted
