@@ -1,17 +1,17 @@
-"""The rows of an export that were added, changed or deleted since the one that was loaded last."""
+"""What differs between a file and the earlier ones whose rows the table may hold."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from tap_dynamic.errors import TapError
-from tap_dynamic.load.index import RowIndex, compare, key_digests, row_hashes
+from tap_dynamic.errors import FileUnusable
+from tap_dynamic.load.index import Counts, key_digests, row_hashes
 from tap_dynamic.progress import ProgressLogger
-from tap_dynamic.table.columns import KEY_ADVICE, column_names, duplicate_key_problem
+from tap_dynamic.settings import SHAPING_SETTINGS
+from tap_dynamic.table.columns import column_names
 from tap_dynamic.table.rows import read_keys
 
 if TYPE_CHECKING:
@@ -19,75 +19,117 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from tap_dynamic.file.reader import CsvFile
-    from tap_dynamic.load.index import RowSet
+    from tap_dynamic.load.index import RowIndex
     from tap_dynamic.table.layout import Column, Layout
 
-SHAPING_SETTINGS = (
-    "stream_maps",
-    "stream_map_config",
-    "faker_config",
-    "flattening_enabled",
-    "flattening_max_depth",
-    "flattening_max_key_length",
-    "flattening_separator",
-)
-"""Settings that change what a row of the table looks like."""
+MIN_DELETED = 10
+"""So many rows may be gone, whatever their share."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a file.
+
+    Args:
+        file: The file.
+        columns: The columns of the layout in it.
+        index: Where the numbers of the rows are; None for all rows.
+        place: The number of the file in the index.
+    """
+
+    file: CsvFile
+    columns: tuple[Column, ...]
+    index: RowIndex | None = None
+    place: int = 0
+
+    def numbers(self) -> Iterator[int]:
+        """Yield the numbers of the rows, in order; only where they are not all."""
+        return self.index.differing_rows(self.place) if self.index else iter(())
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What a load emits.
+    """What differs between a file and earlier ones.
 
     Args:
-        emitted: Rows of the new file; None for all of them.
-        gone: Old files, their columns, and their rows whose key is gone.
-        added: Number of keys that are new.
-        changed: Number of rows that differ.
-        unchanged: Number of rows that are equal.
-        problem: Why the files can't be compared.
+        emitted: Rows that are new or differ.
+        gone: Rows of earlier files whose keys are gone.
+        counts: Their numbers.
+        problem: Why rows can't be compared, so that all are emitted; keys that are gone may be known all the same.
     """
 
-    emitted: RowSet | None = None
-    gone: tuple[tuple[CsvFile, tuple[Column, ...], RowSet], ...] = ()
-    added: int = 0
-    changed: int = 0
-    unchanged: int = 0
+    emitted: Rows
+    gone: tuple[Rows, ...]
+    counts: Counts
     problem: str | None = None
 
-    @property
-    def deleted(self) -> int:
-        """Number of keys that are gone."""
-        return sum(len(rows) for _, _, rows in self.gone)
 
-
-def full_load_reason(  # noqa: PLR0913 (a rule of six facts)
-    *,
-    is_full_table: bool,
-    has_key: bool,
-    has_base: bool,
-    has_version: bool,
-    has_same_shape: bool,
-    is_interrupted: bool,
-) -> str | None:
-    """Say why all rows are emitted, as far as it is known before the files are compared.
+def find_changes(
+    newest: CsvFile, earlier: Sequence[CsvFile], layout: Layout, index: RowIndex, logger: logging.Logger
+) -> Changes:
+    """Compare a file with earlier ones.
 
     Args:
-        is_full_table: Whether the replication method is FULL_TABLE.
-        has_key: Whether the rows have a key that distinguishes them.
-        has_base: Whether the export is known that was loaded last.
-        has_version: Whether the table has the version that messages need.
-        has_same_shape: Whether its rows look as those of this load.
-        is_interrupted: Whether the load of another export began since, and did not end.
+        newest: The file that is loaded.
+        earlier: Files whose rows the table may hold, oldest first.
+        layout: The layout of the new file; its key distinguishes the rows.
+        index: An empty index.
+        logger: Receives progress.
+
+    Raises:
+        TapError: If the new file can't be read, or temporary files can't be written.
     """
-    reasons = (
-        (is_full_table, "the replication method is FULL_TABLE"),
-        (not has_key, "rows without a unique key can't be compared"),
-        (not has_base, "there is no earlier load to compare with"),
-        (not has_version, "the earlier load had no version for ACTIVATE_VERSION messages"),
-        (not has_same_shape, "columns, types, key or maps differ from those of the last load"),
-        (is_interrupted, "the load of another export was interrupted"),
-    )
-    return next((reason for applies, reason in reasons if applies), None)
+    usable: list[Rows] = []
+    problem = None
+    for file in earlier:
+        rows = Rows(file, columns_in(file, layout), index, len(usable))
+        try:
+            _fill(index, rows, logger)
+        except FileUnusable as error:
+            index.remove(rows.place)
+            problem = f"an earlier export can't be read ({error})"
+            continue
+        if index.find_duplicate(rows.place):
+            index.remove(rows.place)
+            problem = "the key of an earlier export is not unique"
+        else:
+            usable.append(rows)
+    emitted = Rows(newest, layout.columns, index, len(usable))
+    _fill(index, emitted, logger)
+    return Changes(emitted, tuple(usable), index.compare(emitted.place), problem)
+
+
+def _fill(index: RowIndex, rows: Rows, logger: logging.Logger) -> None:
+    """Read a file into an index.
+
+    Raises:
+        FileUnusable: If the file is malformed, or its key is empty.
+    """
+    file, keys = rows.file, [column for column in rows.columns if column.is_key]
+    if any(column.index is None for column in keys):
+        msg = f"{file.label}: the file lacks a key column."
+        raise FileUnusable(msg)
+    places = [column.index for column in rows.columns]
+    is_whole = places == list(range(len(file.header)))
+    with ProgressLogger(f"{file.label}, comparison", "rows", logger) as progress:
+        for first, cells in file.chunks():
+            numbers = range(first, first + len(cells))
+            digests = key_digests(read_keys(file.label, keys, first, cells))
+            contents = row_hashes(map("\0".join, cells if is_whole else _select(cells, places)))
+            index.add(rows.place, numbers, digests, contents)
+            progress.update(numbers.stop - 1, file.share_read)
+
+
+def _select(rows: Sequence[Sequence[str]], places: Sequence[int | None]) -> Iterator[tuple[str, ...]]:
+    columns = list(zip(*rows))
+    empty = ("",) * len(rows)
+    return zip(*(empty if place is None else columns[place] for place in places))
+
+
+def columns_in(file: CsvFile, layout: Layout) -> tuple[Column, ...]:
+    """Find the columns of a layout in another file."""
+    places = {name: index for index, name in enumerate(column_names(file.header, layout.known))}
+    return tuple(replace(column, index=places.get(column.name)) for column in layout.columns)
 
 
 def fingerprint(layout: Layout, config: Mapping[str, Any], deselected_parts: Sequence[tuple[str, ...]]) -> str:
@@ -103,81 +145,18 @@ def fingerprint(layout: Layout, config: Mapping[str, Any], deselected_parts: Seq
     return blake2b(json.dumps(shape, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
 
 
-def columns_in(file: CsvFile, layout: Layout) -> tuple[Column, ...]:
-    """Find the columns of a layout in another file."""
-    places = {name: index for index, name in enumerate(column_names(file.header, layout.known))}
-    return tuple(replace(column, index=places.get(column.name)) for column in layout.columns)
-
-
-def find_changes(
-    new: CsvFile, old: Sequence[CsvFile], layout: Layout, *, is_complete: bool, logger: logging.Logger
-) -> Changes:
-    """Compare a file with older ones.
+def too_many_deleted(deleted: int, before: int, max_percent: float) -> str | None:
+    """Say that so many rows are gone that most likely a part of them was exported; None if that is not so.
 
     Args:
-        new: The file that is loaded.
-        old: The file that was loaded last, then those whose load was interrupted since.
-        layout: The layout of the new file; its key distinguishes the rows.
-        is_complete: Whether all rows are emitted, and only the keys that are gone are looked for.
-        logger: Receives progress.
-
-    Raises:
-        TapError: If the keys of the new file are not unique.
+        deleted: Rows that are gone.
+        before: Rows of the last load.
+        max_percent: The setting `max_deleted_percent`.
     """
-    with contextlib.ExitStack() as stack:
-        index = stack.enter_context(RowIndex(new.label))
-        fill(index, new, layout.columns, logger, with_rows=not is_complete)
-        if duplicate := index.first_duplicate():
-            msg = f"{new.label}: {duplicate_key_problem(layout.key, *duplicate)}: it can't be the key. {KEY_ADVICE}."
-            raise TapError(msg)
-        changes, problem, known, gone = Changes(), None, [index], []
-        for file in old:
-            columns = columns_in(file, layout)
-            old_index = stack.enter_context(RowIndex(file.label))
-            try:
-                fill(old_index, file, columns, logger, with_rows=not is_complete)
-            except TapError as error:
-                problem = f"an earlier export can't be read ({error})"
-                continue
-            difference = compare(index, old_index)
-            if difference is None:
-                problem = "the key of the earlier export is not unique"
-                continue
-            if not is_complete:
-                d = difference
-                changes = Changes(d.emitted, added=d.added, changed=d.changed, unchanged=d.unchanged)
-            rows = difference.gone
-            for other in known[1:]:  # counted with another old file
-                if others := compare(other, old_index):
-                    rows.intersect(others.gone)
-            gone.append((file, columns, rows))
-            known.append(old_index)
-        # A file without rows is more likely a mistake than the end of all users.
-        changes = replace(changes, gone=tuple(gone) if index.rows else ())
-        return Changes(gone=changes.gone, problem=problem) if problem else changes
-
-
-def fill(index: RowIndex, file: CsvFile, columns: Sequence[Column], logger: logging.Logger, *, with_rows: bool) -> None:
-    """Read a file into an index.
-
-    Raises:
-        TapError: If the file is malformed, or a key is empty.
-    """
-    keys = [column for column in columns if column.is_key]
-    indices = [column.index for column in columns]
-    is_whole = indices == list(range(len(file.header)))
-    with ProgressLogger(f"{file.label}, comparison", "rows", logger) as progress:
-        for number, rows in file.chunks():
-            key = key_digests(read_keys(file.label, keys, number, rows))
-            content = None
-            if with_rows:
-                cells = rows if is_whole else _cells(rows, indices)
-                content = row_hashes(map("\0".join, cells))
-            index.add(number, key, content)
-            progress.update(index.rows, file.share_read)
-
-
-def _cells(rows: list[list[str]], indices: Sequence[int | None]) -> Iterator[tuple[str, ...]]:
-    columns = list(zip(*rows))
-    empty = ("",) * len(rows)
-    return zip(*(empty if index is None else columns[index] for index in indices))
+    if deleted <= MIN_DELETED or 100 * deleted <= max_percent * before:
+        return None
+    return (
+        f"{deleted:,} of {before:,} rows are gone, more than max_deleted_percent ({max_percent:g}) allows: most likely"
+        " a part of them was exported. Make an export without search or filter in Dynamic's dashboard. If the rows"
+        " are really gone, set max_deleted_percent to 100 for one run"
+    )
