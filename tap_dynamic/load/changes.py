@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tap_dynamic.errors import TapError
 from tap_dynamic.load.index import RowIndex, compare, key_digests, row_hashes
 from tap_dynamic.progress import ProgressLogger
+from tap_dynamic.settings import SHAPING_SETTINGS
 from tap_dynamic.table.columns import KEY_ADVICE, column_names, duplicate_key_problem
 from tap_dynamic.table.rows import read_keys
 
@@ -21,17 +22,6 @@ if TYPE_CHECKING:
     from tap_dynamic.file.reader import CsvFile
     from tap_dynamic.load.index import RowSet
     from tap_dynamic.table.layout import Column, Layout
-
-SHAPING_SETTINGS = (
-    "stream_maps",
-    "stream_map_config",
-    "faker_config",
-    "flattening_enabled",
-    "flattening_max_depth",
-    "flattening_max_key_length",
-    "flattening_separator",
-)
-"""Settings that change what a row of the table looks like."""
 
 
 @dataclass(frozen=True)
