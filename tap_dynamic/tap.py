@@ -17,11 +17,12 @@ from tap_dynamic.download.host import FileHost
 from tap_dynamic.errors import TapError
 from tap_dynamic.output.messages import MessageWriter
 from tap_dynamic.redaction import redact_logs_of
-from tap_dynamic.settings import CONFIG_SCHEMA, find_environment_errors, find_errors, normalize
+from tap_dynamic.settings import CONFIG_SCHEMA, normalize
 from tap_dynamic.singer import verdicts
 from tap_dynamic.singer.boundary import error_boundary
 from tap_dynamic.singer.discovery import infer_layouts
 from tap_dynamic.singer.inputs import check_catalog, check_config, check_state, complete_exports
+from tap_dynamic.singer.invalid_settings import describe, find_environment_problems, find_problems
 from tap_dynamic.singer.streams import ExportsStream, UsersStream, VisitsStream
 
 if sys.version_info >= (3, 12):
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
     import click
     from singer_sdk.singerlib import Catalog
+
+
+ENVIRONMENT_PREFIX = "TAP_DYNAMIC_"
 
 
 class TapDynamic(Tap):
@@ -53,7 +57,7 @@ class TapDynamic(Tap):
         """
         self.append_builtin_config(self.config_jsonschema)
         normalize(self._config, self.config_jsonschema)
-        errors = find_errors(self._config, self.config_jsonschema)
+        errors = describe(find_problems(self._config, self.config_jsonschema))
         if errors and raise_errors:
             msg = "Config validation failed"
             raise ConfigValidationError(msg, errors=errors, schema=self.config_jsonschema)
@@ -138,7 +142,7 @@ class TapDynamic(Tap):
                 if path == "ENV":
                     schema = copy.deepcopy(cls.config_jsonschema)
                     cls.append_builtin_config(schema)
-                    if errors := find_environment_errors(os.environ, schema, f"{cls.name.upper().replace('-', '_')}_"):
+                    if errors := describe(find_environment_problems(os.environ, schema, ENVIRONMENT_PREFIX)):
                         raise TapError(*errors)
                 check_config(path)
             return super().cb_config(ctx, param, value)

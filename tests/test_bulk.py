@@ -12,7 +12,7 @@ import pytest
 from singer_sdk.streams import Stream
 
 from sandbox.data import csv_file, to_csv
-from tap_dynamic.settings import find_errors
+from tap_dynamic.singer.invalid_settings import describe, find_problems
 from tests.conftest import Run, select
 
 if TYPE_CHECKING:
@@ -119,10 +119,10 @@ def test_batches_contain_the_same_records(sandbox: Sandbox, tap: Tap, tmp_path: 
         ({"root": "s3:///folder"}, "root must name a bucket: s3://bucket/folder."),
         ({"root": "S3://bucket/folder"}, "root must name a bucket: s3://bucket/folder."),
         ({"root": "s3://key:hidden@bucket"}, "root must name a bucket: s3://bucket/folder."),
-        ({"root": "s3://bucket/a b"}, "root must not hold blanks, #, % or ?: targets can't open such paths."),
+        ({"root": "s3://bucket/a b"}, "root must not contain blanks, #, % or ?: targets can't open such paths."),
         (
             {"root": "/x", "prefix": "night#1-"},
-            "prefix must not hold blanks, #, % or ?: targets can't open such paths.",
+            "prefix must not contain blanks, #, % or ?: targets can't open such paths.",
         ),
         ({"root": "/x", "params": ["key"]}, "params must be of type object."),
         ({"root": "s3://bucket", "prefix": "2026/", "params": {"anon": True}}, None),
@@ -133,7 +133,7 @@ def test_batches_contain_the_same_records(sandbox: Sandbox, tap: Tap, tmp_path: 
 def test_storages_that_are_refused(storage: Message, error: str | None) -> None:
     config = {"batch_config": {"encoding": {"format": "jsonl"}, "storage": storage}}
     schema = {"type": "object", "properties": {"batch_config": {"type": "object"}}}
-    assert find_errors(config, schema) == ([f"Setting batch_config.storage.{error}"] if error else [])
+    assert describe(find_problems(config, schema)) == ([f"Setting batch_config.storage.{error}"] if error else [])
 
 
 def test_deselected_properties_of_an_object_use_the_sdks_path(sandbox: Sandbox, tap: Tap) -> None:

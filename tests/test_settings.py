@@ -44,13 +44,13 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"stream_maps": {"users": {"email": "md5("}}}, "Setting stream_maps is not accepted by the Meltano SDK"),
     ({"stream_maps": {"users": "drop"}}, "Setting stream_maps"),
     ({"stream_maps": {"__else__": "x"}}, "Setting stream_maps is not accepted by the Meltano SDK"),
-    ({"flattening_enabled": True}, "Setting flattening_max_depth is required"),
+    ({"flattening_enabled": True}, "Setting flattening_enabled needs flattening_max_depth"),
     ({"poll_interval": 0}, "Setting poll_interval must be greater than 0"),
     ({"export_timeout": -1}, "Setting export_timeout must be greater than 0"),
     ({"read_timeout": "soon"}, "Setting read_timeout must be of type number"),
     ({"api_url": "ftp://dynamic"}, "Setting api_url must be a URL"),
-    ({"api_tokn": "x"}, "There is no setting api_tokn."),
-    ({"export_ids": [ENVIRONMENT_ID], "request_exports": True}, "Settings export_ids and request_exports exclude"),
+    ({"api_tokn": "x"}, "Setting api_tokn does not exist."),
+    ({"export_ids": [ENVIRONMENT_ID], "request_exports": True}, "Setting export_ids excludes request_exports"),
 ]
 
 
@@ -85,7 +85,7 @@ def test_all_invalid_settings_are_named_once_in_every_mode(sandbox: Sandbox, tap
         "Setting export_ids.0 must be a lower-case UUID",
         "Setting start_date must be a date-time",
         "Setting poll_interval must be greater than 0",
-        "There is no setting api_tokn.",
+        "Setting api_tokn does not exist.",
     ):
         assert len([error for error in run.errors if message in error]) == 1, run.log
     assert not run.out

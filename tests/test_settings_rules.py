@@ -1,4 +1,4 @@
-"""Rules of settings.py: what is normalized, what is valid, and the one line for each setting that is not."""
+"""Rules of settings: what is normalized, what is valid, and the one problem of each setting that is not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from sandbox.server import ENVIRONMENT_ID
-from tap_dynamic.settings import CONFIG_SCHEMA, find_environment_errors, find_errors, normalize
+from tap_dynamic.settings import CONFIG_SCHEMA, normalize
+from tap_dynamic.singer.invalid_settings import describe, find_environment_problems, find_problems
 from tap_dynamic.tap import TapDynamic
 
 SECRET = "deadbeefcafe"  # noqa: S105 (nothing's token)
@@ -51,7 +52,7 @@ def errors_of(settings: dict[str, Any], schema: dict[str, Any]) -> list[str]:
     """Normalize settings, and say why they are invalid."""
     config = {**CONFIG, **copy.deepcopy(settings)}
     normalize(config, schema)
-    return find_errors(config, schema)
+    return describe(find_problems(config, schema))
 
 
 # --- what is normalized
@@ -81,7 +82,7 @@ NORMALIZED: list[tuple[str, Any, Any]] = [
 def test_how_a_setting_is_normalized(schema: dict[str, Any], name: str, value: Any, expected: Any) -> None:
     config = {name: value}
     normalize(config, schema)
-    assert config == {name: expected}
+    assert config[name] == expected
     assert type(config[name]) is type(expected)
 
 
@@ -95,6 +96,11 @@ VALID: dict[str, dict[str, Any]] = {
         "api_url": "https://app.example/v0\n",
     },
     "an API on this machine": {"api_url": "http://127.0.0.1:8080"},
+    "an IPv6 address": {"api_url": "http://[::1]:8080/api/v0"},
+    "an IPv6 address without a port": {"api_url": "https://[2001:db8::1]"},
+    "deletions of no rows": {"max_deleted_percent": 0},
+    "deletions of all rows": {"max_deleted_percent": "100"},
+    "deletions of some rows": {"max_deleted_percent": 12.5},
     "exports": {"export_ids": [ENVIRONMENT_ID]},
     "an empty list of exports": {"export_ids": [], "request_exports": True, "changes_only": True},
     "requested exports": {"request_exports": True, "changes_only": True},
@@ -160,6 +166,9 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"poll_interval": True}, "Setting poll_interval must be of type number"),
     ({"poll_interval": []}, "Setting poll_interval must be of type number"),
     ({"poll_interval": ""}, "Setting poll_interval must be of type number"),
+    ({"max_deleted_percent": -1}, "Setting max_deleted_percent must be at least 0"),
+    ({"max_deleted_percent": "100.5"}, "Setting max_deleted_percent must be at most 100"),
+    ({"max_deleted_percent": "50%"}, "Setting max_deleted_percent must be of type number"),
     # Dates: partial, relative, impossible.
     *(
         ({"start_date": text}, "Setting start_date must be a date-time")
@@ -183,9 +192,16 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"api_token": [TOKEN]}, "Setting api_token must be of type string"),
     *(
         ({"api_url": url}, "Setting api_url must be a URL")
-        for url in ("", "app.example", "https://", "//h", f"https://h?x={SECRET}", "https://h#x", "https://a b")
+        for url in ("", "app.example", "https://", "//h", "https://a b", "https://[::1", "https://[x]", "https://::1")
     ),
-    ({"api_url": f"https://user:{SECRET}@h"}, "Setting api_url must be a URL"),
+    *(
+        ({"api_url": url}, "Setting api_url must not contain a query or a fragment.")
+        for url in (f"https://h?x={SECRET}", "https://h#x", "http://h/v0?", f"https://[::1]:80/v0?{SECRET}")
+    ),
+    *(
+        ({"api_url": url}, "Setting api_url must not contain a user name or a password.")
+        for url in (f"https://user:{SECRET}@h", f"https://{SECRET}@h/v0?x", f"http://user:{SECRET}@[::1]:80")
+    ),
     ({"api_url": "https://h:99999"}, "Setting api_url must be a URL"),
     # Choices.
     ({"snapshots": ""}, "Setting snapshots must be one of latest, all"),
@@ -195,9 +211,9 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"emit_activate_version_messages": "no"}, "Setting emit_activate_version_messages must be of type boolean"),
     ({"export_ids": ENVIRONMENT_ID}, "Setting export_ids must be of type array"),
     ({"export_ids": [ENVIRONMENT_ID, SECRET]}, "Setting export_ids.1 must be a lower-case UUID"),
-    ({SECRET[:4]: SECRET}, "There is no setting dead."),
+    ({SECRET[:4]: SECRET}, "Setting dead does not exist."),
     # Contradictions.
-    ({"export_ids": [ENVIRONMENT_ID], "changes_only": True}, "Settings export_ids and changes_only exclude each other"),
+    ({"export_ids": [ENVIRONMENT_ID], "changes_only": True}, "Setting export_ids excludes changes_only"),
     # Batches.
     ({"batch_config": []}, "Setting batch_config must be of type object"),
     ({"batch_config": {"storage": FOLDER}}, "Setting batch_config.encoding"),
@@ -224,6 +240,11 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"stream_maps": {"users": {"__filter__": f"email == '{SECRET}"}}}, "Setting stream_maps is not accepted"),
     ({"stream_maps": {"users": {"x": 5}}}, "Setting stream_maps"),
     ({"stream_map_config": []}, "Setting stream_map_config must be of type object"),
+    (
+        {"changes_only": True, "stream_maps": {"users": {"__key_properties__": ["email"]}}},
+        "Setting stream_maps must not set __key_properties__ with changes_only",
+    ),
+    ({"flattening_enabled": True}, "Setting flattening_enabled needs flattening_max_depth"),
     ({"flattening_enabled": "true", "flattening_max_depth": 1}, "Setting flattening_enabled must be of type boolean"),
     ({"flattening_enabled": True, "flattening_max_depth": "x"}, "Setting flattening_max_depth must be"),
 ]
@@ -245,11 +266,11 @@ REQUIRED = ["environment_id", "api_token"]
 @pytest.mark.parametrize("name", REQUIRED)
 def test_a_required_setting_that_is_missing(schema: dict[str, Any], name: str) -> None:
     config = {setting: value for setting, value in CONFIG.items() if setting != name}
-    assert find_errors(config, schema) == [f"Setting {name} is required."]
+    assert find_problems(config, schema) == [(name, "is required")]
 
 
 def test_without_settings_both_required_ones_are_named(schema: dict[str, Any]) -> None:
-    assert find_errors({}, schema) == [f"Setting {name} is required." for name in REQUIRED]
+    assert find_problems({}, schema) == [(name, "is required") for name in REQUIRED]
 
 
 PACKAGES: list[tuple[dict[str, Any], set[str], str | None]] = [
@@ -283,7 +304,7 @@ def test_every_invalid_setting_is_named(schema: dict[str, Any]) -> None:
 def test_settings_are_left_as_they_are(schema: dict[str, Any]) -> None:
     config = {**CONFIG, "stream_maps": {"users": {"__key_properties__": ["id"]}}, "batch_config": copy.deepcopy(BATCH)}
     before = copy.deepcopy(config)
-    find_errors(config, schema)
+    find_problems(config, schema)
     assert config == before
 
 
@@ -304,6 +325,7 @@ MEANING: dict[str, tuple[str, Any]] = {
     "read_timeout": ("number", 60),
     "api_url": ("string", "https://app.dynamicauth.com/api/v0"),
     "emit_activate_version_messages": ("boolean", False),
+    "max_deleted_percent": ("number", 50),
 }
 
 
@@ -338,5 +360,5 @@ def test_the_settings_and_their_defaults() -> None:
 def test_what_the_sdk_would_misread_from_the_environment(
     schema: dict[str, Any], name: str, text: str, kind: str | None
 ) -> None:
-    errors = find_environment_errors({f"TAP_DYNAMIC_{name}": text}, schema, "TAP_DYNAMIC_")
-    assert errors == ([f"Setting {name.lower()} must be of type {kind}."] if kind else [])
+    problems = list(find_environment_problems({f"TAP_DYNAMIC_{name}": text}, schema, "TAP_DYNAMIC_"))
+    assert problems == ([(name.lower(), f"must be of type {kind}")] if kind else [])
