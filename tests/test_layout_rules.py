@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tap_dynamic.file.sample import Sample
-from tap_dynamic.table.convert import type_of
 from tap_dynamic.table.keys import FALLBACK_KEY, duplicate_problem, key_problem
 from tap_dynamic.table.layout import Catalog, Layout, Table, choose_key, fit_layout, infer_layout, with_deletions
 from tap_dynamic.table.names import SDC_COLUMNS, column_names
+from tap_dynamic.table.types import type_of
 
 Schema = dict[str, Any]
 BOM = "\ufeff"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from tap_dynamic.errors import TapError
 from tap_dynamic.load.index import RowIndex, compare, key_digests, row_hashes
 from tap_dynamic.progress import ProgressLogger
+from tap_dynamic.table.convert import read_keys
 from tap_dynamic.table.keys import KEY_ADVICE, duplicate_problem
 from tap_dynamic.table.names import column_names
-from tap_dynamic.table.rows import read_keys
 
 if TYPE_CHECKING:
     import logging

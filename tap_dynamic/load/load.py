@@ -12,10 +12,17 @@ from tap_dynamic.errors import FileUnusable, TapError, plural
 from tap_dynamic.file.reader import ROWS_PER_CHUNK, CsvFile
 from tap_dynamic.load.index import KeyHashes, RowIndex, key_digests
 from tap_dynamic.progress import ProgressLogger
-from tap_dynamic.table.convert import JSON_KINDS, decoded
+from tap_dynamic.table.convert import (
+    convert_readable,
+    convert_rows,
+    count_escaped_nuls,
+    decoded,
+    key_texts,
+    read_keys,
+)
 from tap_dynamic.table.keys import FALLBACK_KEY, KEY_ADVICE, duplicate_problem, key_problem
 from tap_dynamic.table.layout import Note, choose_key, fit_layout, unknown_file_problem
-from tap_dynamic.table.rows import convert_readable, convert_rows, count_escaped_nuls, key_texts, read_keys
+from tap_dynamic.table.types import JSON_KINDS
 
 if TYPE_CHECKING:
     import logging

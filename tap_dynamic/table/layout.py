@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from tap_dynamic.table.convert import TEXT, canonical_schema, matches_type, nested_schema, type_of
+from tap_dynamic.table.convert import reads_as
 from tap_dynamic.table.keys import FALLBACK_KEY, key_problem
 from tap_dynamic.table.names import DELETED_AT, SDC_COLUMNS, are_names, column_names, listed
+from tap_dynamic.table.types import TEXT, canonical_schema, nested_schema, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -177,7 +178,7 @@ def fit_type(
     # A catalog can say `array` without the documented items.
     if kind is None or (chosen != kind and not (chosen == "array" and kind.startswith("array of "))):
         return catalog or TEXT
-    if was_text or not matches_type(chosen or kind, cells):
+    if was_text or not reads_as(chosen or kind, cells):
         return TEXT
     return catalog or _documented(name, documented)
 
@@ -259,7 +260,7 @@ def _column(name: str, schema: dict[str, Any], index: int | None, key: Sequence[
 
 
 def _reads_as_documented(name: str, cells: Mapping[str, Sequence[str]], documented: Properties) -> bool:
-    return matches_type(documented_type(name, documented) or "string", cells.get(name, ()))
+    return reads_as(documented_type(name, documented) or "string", cells.get(name, ()))
 
 
 def _notes(  # noqa: PLR0913, PLR0917 (what they are about)
