@@ -13,7 +13,7 @@ from tap_dynamic.load.index import RowIndex, compare, key_digests, row_hashes
 from tap_dynamic.progress import ProgressLogger
 from tap_dynamic.settings import SHAPING_SETTINGS
 from tap_dynamic.table.columns import KEY_ADVICE, column_names, duplicate_key_problem
-from tap_dynamic.table.rows import read_keys
+from tap_dynamic.table.convert import read_keys
 
 if TYPE_CHECKING:
     import logging
