@@ -10,7 +10,8 @@ import pytest
 
 from sandbox.data import csv_file, to_csv
 from sandbox.server import Fault
-from tap_dynamic.table.convert import matches_type, type_of
+from tap_dynamic.table.convert import reads_as
+from tap_dynamic.table.types import type_of
 from tests.conftest import select
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ UNREADABLE = [
 
 @pytest.mark.parametrize(("schema", "cell"), UNREADABLE)
 def test_cells_that_do_not_match_a_type(schema: dict[str, str], cell: str) -> None:
-    assert not matches_type(str(type_of(schema)), ["", cell])
+    assert not reads_as(str(type_of(schema)), ["", cell])
 
 
 @pytest.mark.parametrize(("schema", "cell"), UNREADABLE[:4])

@@ -1,4 +1,4 @@
-"""Rules of convert.py: the types of columns, and from cells to values."""
+"""Rules of types.py, convert.py and records.py: the types of columns, and from cells to values."""
 
 from __future__ import annotations
 
@@ -17,21 +17,18 @@ from rfc3339_validator import validate_rfc3339  # type: ignore[import-untyped]
 
 from tap_dynamic.datetimes import parse_datetime
 from tap_dynamic.errors import TapError
+from tap_dynamic.singer.records import fit_record, fit_value
 from tap_dynamic.table.convert import (
     CONVERTERS,
-    JSON_KINDS,
     LARGE_JSON,
     UNREADABLE,
-    canonical_schema,
+    convert_rows,
     decoded,
-    fit_record,
-    fit_value,
     json_text,
-    matches_type,
-    type_of,
+    reads_as,
 )
 from tap_dynamic.table.layout import Column
-from tap_dynamic.table.rows import convert_rows
+from tap_dynamic.table.types import JSON_KINDS, canonical_schema, type_of
 
 Schema = dict[str, Any]
 TYPES: dict[str, Schema] = {
@@ -332,7 +329,7 @@ def test_a_cell_that_reads_as_its_type(kind: str, cell: str, value: Any) -> None
     assert list(CONVERTERS[kind]([cell, "", cell])) == expected
     assert list(CONVERTERS[kind]([cell])) == [value]
     assert type(CONVERTERS[kind]([cell])[0]) in {type(value), Decimal}
-    assert matches_type(kind, [cell, ""])
+    assert reads_as(kind, [cell, ""])
 
 
 @pytest.mark.parametrize(
@@ -341,7 +338,7 @@ def test_a_cell_that_reads_as_its_type(kind: str, cell: str, value: Any) -> None
 def test_a_cell_that_does_not_read_as_its_type(kind: str, cell: str) -> None:
     good = READ[kind][-1][0]
     for cells in ([cell], [good, cell], ["", cell, good]):
-        assert not matches_type(kind, cells)
+        assert not reads_as(kind, cells)
         with pytest.raises(UNREADABLE):
             CONVERTERS[kind](cells)
 
@@ -369,14 +366,14 @@ def test_a_large_json_cell_that_does_not_read_as_its_type(kind: str, cell: str) 
 @given(items=st.lists(st.text() | st.none() | st.integers() | st.lists(st.text())), is_ascii=st.booleans())
 def test_large_arrays_of_strings_are_read_as_small_ones(items: list[Any], *, is_ascii: bool) -> None:
     cell = json.dumps(items, ensure_ascii=is_ascii)
-    assert matches_type("array of strings", [cell]) == matches_type("array of strings", [cell + " " * LARGE_JSON])
+    assert reads_as("array of strings", [cell]) == reads_as("array of strings", [cell + " " * LARGE_JSON])
 
 
 @pytest.mark.parametrize("kind", CONVERTERS)
 def test_columns_without_rows_or_content(kind: str) -> None:
     assert list(CONVERTERS[kind]([])) == []
     assert list(CONVERTERS[kind](["", ""])) == [None, None]
-    assert matches_type(kind, [])
+    assert reads_as(kind, [])
 
 
 @pytest.mark.parametrize("kind", CONVERTERS)
@@ -409,7 +406,7 @@ def instant(text: str) -> datetime:
 
 
 def test_whatever_is_read_as_a_date_time_is_emitted_as_rfc3339() -> None:
-    read = [text for text in DATETIMES if matches_type("date-time", [text])]
+    read = [text for text in DATETIMES if reads_as("date-time", [text])]
     assert len(read) > len(DATETIMES) // 2
     for others in ([], ["2021-01-02T03:04:05Z"], ["", "2021-01-02 03:04"]):
         for text in read:
@@ -434,8 +431,8 @@ def test_the_instant_of_a_date_time_is_kept(moment: datetime, separator: str, ot
 @settings(deadline=None)
 @given(cells=st.lists(st.text(max_size=30)), kind=st.sampled_from(sorted(CONVERTERS)))
 def test_a_column_reads_as_its_cells_do(cells: list[str], kind: str) -> None:
-    assert matches_type(kind, cells) == all(matches_type(kind, [cell]) for cell in cells)
-    if matches_type(kind, cells):
+    assert reads_as(kind, cells) == all(reads_as(kind, [cell]) for cell in cells)
+    if reads_as(kind, cells):
         assert list(CONVERTERS[kind](cells)) == [CONVERTERS[kind]([cell])[0] for cell in cells]
 
 

@@ -17,8 +17,8 @@ from tap_dynamic.file.reader import CsvFile
 from tap_dynamic.load import index as index_module
 from tap_dynamic.load.index import DIGEST_SIZE, KeyHashes, RowIndex, RowSet, compare, digests, key_digests, row_hashes
 from tap_dynamic.load.load import find_key_problem
+from tap_dynamic.table.convert import convert_rows, key_texts
 from tap_dynamic.table.layout import Column, Layout
-from tap_dynamic.table.rows import convert_rows, key_texts
 
 LABEL = "Stream users, export x"
 PROPERTY_SETTINGS = settings(deadline=None, max_examples=100)

@@ -12,7 +12,7 @@ from tap_dynamic.load.index import Counts, key_digests, row_hashes
 from tap_dynamic.progress import ProgressLogger
 from tap_dynamic.settings import SHAPING_SETTINGS
 from tap_dynamic.table.columns import column_names
-from tap_dynamic.table.rows import read_keys
+from tap_dynamic.table.convert import read_keys
 
 if TYPE_CHECKING:
     import logging

@@ -21,7 +21,15 @@ from tap_dynamic.table.columns import (
     empty_key_problem,
     sample_key_problem,
 )
-from tap_dynamic.table.convert import JSON_KINDS, decoded, matches_type
+from tap_dynamic.table.convert import (
+    convert_readable,
+    convert_rows,
+    count_escaped_nuls,
+    decoded,
+    key_texts,
+    read_keys,
+    reads_as,
+)
 from tap_dynamic.table.layout import (
     Note,
     afresh_note,
@@ -30,7 +38,7 @@ from tap_dynamic.table.layout import (
     insists_on_type,
     unknown_file_problem,
 )
-from tap_dynamic.table.rows import convert_readable, convert_rows, count_escaped_nuls, key_texts, read_keys
+from tap_dynamic.table.types import JSON_KINDS
 
 if TYPE_CHECKING:
     import logging
@@ -243,7 +251,7 @@ def verify_file(
         for first, rows in file.chunks():
             for name, column in list(pending.items()):
                 cells = [row[column.index or 0] for row in rows]
-                if not matches_type(column.kind, cells) or (column.is_key and "" in cells):
+                if not reads_as(column.kind, cells) or (column.is_key and "" in cells):
                     unreadable.add(name)
                     del pending[name]
             if keys and not problem:

@@ -13,7 +13,8 @@ from pyarrow import parquet
 from tap_dynamic.errors import TapError
 from tap_dynamic.output.batches import BatchWriter, MisfitError
 from tap_dynamic.table.columns import quoted
-from tap_dynamic.table.convert import JSON_KINDS, json_text, type_of
+from tap_dynamic.table.convert import json_text
+from tap_dynamic.table.types import JSON_KINDS, type_of
 
 if sys.version_info >= (3, 12):
     from typing import override

@@ -15,7 +15,7 @@ from singer_sdk.mapper import RemoveRecordTransform
 
 from tap_dynamic.errors import TapError
 from tap_dynamic.output.jsonlines import JsonLinesWriter
-from tap_dynamic.table.convert import fit_record
+from tap_dynamic.singer.records import fit_record
 
 if sys.version_info >= (3, 12):
     from typing import override

@@ -1,18 +1,24 @@
-"""From cells to values, a column at a time, by the JSON schema of the column."""
+"""From cells to values: a column at a time, by its kind, and the rows of a chunk by the columns of a layout."""
 
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, timezone
-from decimal import Decimal
+from datetime import date, datetime
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
+from singer_sdk.plugin_base import JSONSchemaValidator
 
-from tap_dynamic.datetimes import to_rfc3339
+from tap_dynamic.datetimes import parse_datetime, to_rfc3339
+from tap_dynamic.errors import TapError
+from tap_dynamic.file.reader import row_error
+from tap_dynamic.table.columns import KEY_ADVICE, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from tap_dynamic.table.layout import Column
 
     Converter = Callable[[Sequence[str]], Sequence[Any]]
 
@@ -27,11 +33,6 @@ DATE_PATTERN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 LARGE_JSON = 1 << 19
 """Characters above which JSON is verified and passed on as it is: objects take 24 times the memory of their text."""
-JSON_TYPE_NAMES = {"string", "integer", "number", "boolean", "object", "array", "null"}
-ARRAY_KINDS = {"string": "array of strings", "object": "array of objects"}
-"""Arrays of nullable items of one type, which msgspec verifies as it decodes."""
-JSON_KINDS = {"object", "array", *ARRAY_KINDS.values()}
-"""Types whose cells are JSON."""
 UNREADABLE = (ValueError, LookupError, RecursionError, ArithmeticError, msgspec.MsgspecError)
 """What a converter raises for a cell that does not read as the type; msgspec's errors are ValueErrors since 0.21."""
 
@@ -153,81 +154,8 @@ CONVERTERS: dict[str, Converter] = {
 }
 """For each type: all cells of a column to values. An empty cell is None."""
 
-TEXT: dict[str, Any] = {"type": ["string", "null"]}
 
-
-def type_of(schema: dict[str, Any]) -> str | None:
-    """Return the type that a column's JSON schema asks for, a key of `CONVERTERS`; None if it is not one of them."""
-    schema, kinds = _without_null(schema)
-    if kinds == {"string"}:
-        kind = str(schema.get("format", "string"))
-        return kind if kind in {"string", "date", "date-time"} else None
-    kind = kinds.pop() if len(kinds) == 1 else ""
-    if kind == "array":
-        return _array_kind(nested_schema(schema).get("items", {}))
-    return kind if kind in JSON_TYPE_NAMES else None
-
-
-def _array_kind(items: dict[str, Any]) -> str:
-    """Return the type of an array by the schema of its items."""
-    name = next((name for name in ARRAY_KINDS if set(items.get("type", ())) == {name, "null"}), "")
-    return "array" if "properties" in items else ARRAY_KINDS.get(name, "array")
-
-
-def canonical_schema(schema: dict[str, Any], *, nullable: bool) -> dict[str, Any]:
-    """Write the schema of a column in one spelling: a `type` list; a type that can't be converted to is text.
-
-    Args:
-        schema: The schema of the catalog.
-        nullable: Whether cells can be empty.
-    """
-    kind = type_of(schema)
-    inner = _without_null(schema)[0] if kind in JSON_KINDS else {}
-    name = "string" if kind in {"date", "date-time", None} else str(kind).split()[0]
-    types: str | list[str] = [name, "null"] if nullable else name
-    described: dict[str, Any] = {key: schema[key] for key in ("title", "description") if key in schema}
-    dated = {"format": kind} if kind in {"date", "date-time"} else {}
-    return {**nested_schema(inner), "type": types, **dated, **described}
-
-
-def nested_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """Keep the types of the parts of an object or array; other constraints are not converted to, and dropped.
-
-    Empty `properties` say nothing, but flattening would drop the column; some targets fail at `items` without a type.
-    """
-    kept: dict[str, Any] = {}
-    if (parts := schema.get("properties")) and isinstance(parts, dict):
-        kept["properties"] = {name: _part(part) for name, part in parts.items()}
-    if isinstance(items := schema.get("items"), dict) and "type" in (part := _part(items)):
-        kept["items"] = part
-    return kept
-
-
-def _part(schema: dict[str, Any]) -> dict[str, Any]:
-    kept: dict[str, Any] = {key: schema[key] for key in ("title", "description") if key in schema}
-    types = schema.get("type")
-    names = [types] if isinstance(types, str) else types if isinstance(types, list) else []
-    if names and JSON_TYPE_NAMES.issuperset(map(str, names)):
-        kept["type"] = types
-    return {**kept, **nested_schema(schema)}
-
-
-def _without_null(schema: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
-    """Return the one alternative of a schema that is not null, and its types."""
-    for union in ("anyOf", "oneOf"):
-        if isinstance(alternatives := schema.get(union), list):
-            others = [a for a in alternatives if isinstance(a, dict) and a.get("type") not in ("null", ["null"])]
-            if len(others) != 1 or "type" in schema:
-                return schema, set()
-            return _without_null(others[0])
-    types = schema.get("type", ())
-    names = [types] if isinstance(types, str) else list(types) if isinstance(types, (list, tuple)) else []
-    if isinstance(schema.get("enum"), list) or "const" in schema:
-        names = []  # a record might not fit
-    return schema, {str(name) for name in names} - {"null"}
-
-
-def matches_type(kind: str, cells: Sequence[str]) -> bool:
+def reads_as(kind: str, cells: Sequence[str]) -> bool:
     """Whether every cell reads as a type; empty ones read as any."""
     try:
         CONVERTERS[kind](cells)
@@ -236,58 +164,125 @@ def matches_type(kind: str, cells: Sequence[str]) -> bool:
     return True
 
 
-JSON_TYPES: tuple[tuple[type[Any], str], ...] = (
-    (bool, "boolean"),
-    (int, "integer"),
-    (float, "number"),
-    (Decimal, "number"),
-    (str, "string"),
-    (dict, "object"),
-    (list, "array"),
-)
+EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 
-def fit_record(record: dict[str, Any], schema: dict[str, Any], key: Sequence[str]) -> dict[str, Any]:
-    """Fit what maps and flattening made of a record to the schema that the SDK guessed for it.
+def convert_rows(
+    label: str, columns: Sequence[Column], numbers: Sequence[int], rows: Sequence[Sequence[str]]
+) -> list[Sequence[Any]]:
+    """Convert some rows, a column at a time.
 
     Args:
-        record: The record.
-        schema: The schema of its SCHEMA message.
-        key: The key properties.
+        label: The file, for messages.
+        columns: What is wanted of them.
+        numbers: The numbers of the rows.
+        rows: Their cells.
 
     Returns:
-        The declared properties; text where text is declared.
+        A sequence of values for each column.
 
     Raises:
-        ValueError: If a value can't be fitted, or a key is missing or null; the text names the property.
+        TapError: At a cell that does not read as its type, or an empty key.
     """
-    properties = schema["properties"]
-    fitted = {name: fit_value(name, value, properties[name]) for name, value in record.items() if name in properties}
-    for name in key:
-        if fitted.get(name) is None:
-            msg = f"key property {name!r} is null"
-            raise ValueError(msg)
-    return fitted
+    cells = list(zip(*rows))
+    return [
+        [None] * len(rows) if column.index is None else convert_column(label, column, numbers, cells[column.index])
+        for column in columns
+    ]
 
 
-def fit_value(name: str, value: Any, schema: dict[str, Any]) -> Any:
-    """Fit one value; see `fit_record`."""
-    types = schema.get("type")
-    if types is None:
-        return value
-    allowed = {types} if isinstance(types, str) else set(types)
-    kind = "null" if value is None else next((kind for of, kind in JSON_TYPES if isinstance(value, of)), "")
-    if isinstance(value, date):
-        moment = value if not isinstance(value, datetime) or value.tzinfo else value.replace(tzinfo=timezone.utc)
-        value, kind = moment.isoformat(), "string"
-    if kind == "string" and schema.get("format") == "date-time":
-        return to_rfc3339(value)
-    if kind == "string" and schema.get("format") == "date":
-        return to_date(value)
-    if kind in allowed or (kind == "integer" and "number" in allowed):
-        return value
-    if "string" in allowed and kind != "null":
-        is_nested = kind in {"object", "array"}
-        return json_text(value) if is_nested or kind == "boolean" else str(value)
-    msg = f"property {name!r} is declared as {' or '.join(sorted(allowed))}, but its value is {kind or 'another type'}"
-    raise ValueError(msg)
+def convert_column(label: str, column: Column, numbers: Sequence[int], cells: Sequence[str]) -> Sequence[Any]:
+    """Convert the cells of some rows; see `convert_rows`."""
+    try:
+        values = cells if column.is_key and column.kind == "string" else CONVERTERS[column.kind](cells)
+        if column.nested:
+            verify_nested(column.nested, values)
+    except UNREADABLE:
+        index = next(i for i, cell in enumerate(cells) if not _is_readable(column, cell))
+        problem = (
+            f"the cell of column {quoted(column.name)} does not read as {column.kind}."
+            ' To load the column as text, set its type in the catalog to ["string", "null"]'
+            " (Meltano: the extractor's `schema` extra)"
+        )
+        raise row_error(label, numbers[index], problem) from None
+    if column.is_required and "" in cells:
+        problem = f"key column {quoted(column.name)} is empty. {KEY_ADVICE}"
+        raise row_error(label, numbers[cells.index("")], problem)
+    return values
+
+
+def convert_readable(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[Sequence[Any]]:
+    """Convert the rows of an older file: a cell that does not read as the type of today is None."""
+    values: list[Sequence[Any]] = []
+    for column in columns:
+        cells = [""] * len(rows) if column.index is None else [row[column.index] for row in rows]
+        readable = [cell if _is_readable(column, cell) else "" for cell in cells]
+        is_text_key = column.is_key and column.kind == "string"
+        values.append(readable if is_text_key else CONVERTERS[column.kind](readable))
+    return values
+
+
+def read_keys(label: str, keys: Sequence[Column], first: int, rows: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """Read the key of each row, as texts that are equal where the keys are.
+
+    Args:
+        label: The file, for messages.
+        keys: The key columns, all in the file.
+        first: The number of the first row.
+        rows: The cells.
+
+    Returns:
+        A sequence of texts for each key column.
+    """
+    if any(column.index is None for column in keys):
+        msg = f"{label}: the file lacks a key column."
+        raise TapError(msg)
+    numbers = range(first, first + len(rows))
+    columns = [[row[column.index or 0] for row in rows] for column in keys]
+    return key_texts(keys, [convert_column(label, key, numbers, cells) for key, cells in zip(keys, columns)])
+
+
+def _is_readable(column: Column, cell: str) -> bool:
+    try:
+        values = CONVERTERS[column.kind]([cell])
+        if column.nested:
+            verify_nested(column.nested, values)
+    except UNREADABLE:
+        return False
+    return True
+
+
+def verify_nested(schema: dict[str, Any], values: Sequence[Any]) -> None:
+    """Verify objects and arrays against the types that the catalog gives to their parts.
+
+    Raises:
+        ValueError: If one has another type.
+    """
+    validator = JSONSchemaValidator(schema)
+    if not all(value is None or validator.is_valid(decoded(value)) for value in values):
+        raise ValueError
+
+
+def key_texts(columns: Sequence[Column], values: Sequence[Sequence[Any]]) -> list[Sequence[str]]:
+    """Write key values so that equal ones are equal texts: `1` and `1.0`, `Z` and `+00:00`."""
+    return [_equal_texts(column.kind, column_values) for column, column_values in zip(columns, values)]
+
+
+def _equal_texts(kind: str, values: Sequence[Any]) -> Sequence[str]:
+    if kind == "number":
+        return [str(value.normalize(EXACT)) if value else "0" for value in values]
+    if kind == "date-time":
+        return [_instant(value) for value in values]
+    return values if kind == "string" else list(map(str, values))
+
+
+def _instant(text: str) -> str:
+    fraction = re.search(r"\.(\d+)", text)
+    digits = fraction[1].rstrip("0") if fraction else ""
+    return f"{parse_datetime(text).replace(microsecond=0).isoformat()}.{digits}"
+
+
+def count_escaped_nuls(cells: Sequence[str]) -> int:
+    """Count the NUL characters that JSON escapes, and that conversion drops."""
+    text = "\n".join(cells)
+    return len(ESCAPED_NUL.findall(text)) if "\\u0000" in text else 0

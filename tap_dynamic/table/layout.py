@@ -19,7 +19,8 @@ from tap_dynamic.table.columns import (
     respelled,
     sample_key_problem,
 )
-from tap_dynamic.table.convert import TEXT, canonical_schema, matches_type, nested_schema, type_of
+from tap_dynamic.table.convert import reads_as
+from tap_dynamic.table.types import TEXT, canonical_schema, nested_schema, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -184,7 +185,7 @@ def fit_type(
     if insists_on_type(name, catalog, documented):
         return chosen or TEXT
     schema = chosen or _documented(name, documented)
-    return TEXT if was_text or not matches_type(type_of(schema) or "string", cells) else schema
+    return TEXT if was_text or not reads_as(type_of(schema) or "string", cells) else schema
 
 
 def documented_type(name: str, documented: Properties) -> str | None:
@@ -296,7 +297,7 @@ def _column(name: str, schema: dict[str, Any], index: int | None, key: Sequence[
 
 
 def _reads_as_documented(name: str, cells: Mapping[str, Sequence[str]], documented: Properties) -> bool:
-    return matches_type(documented_type(name, documented) or "string", cells.get(name, ()))
+    return reads_as(documented_type(name, documented) or "string", cells.get(name, ()))
 
 
 def _notes(  # noqa: PLR0913, PLR0917 (what they are about)

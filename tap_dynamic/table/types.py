@@ -1,0 +1,83 @@
+"""The types of columns: from the JSON schema of a column to its kind, and back to one spelling. All pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+JSON_TYPE_NAMES = {"string", "integer", "number", "boolean", "object", "array", "null"}
+ARRAY_KINDS = {"string": "array of strings", "object": "array of objects"}
+"""Arrays of nullable items of one type, which msgspec verifies as it decodes."""
+JSON_KINDS = {"object", "array", *ARRAY_KINDS.values()}
+"""Types whose cells are JSON."""
+TEXT: dict[str, Any] = {"type": ["string", "null"]}
+
+
+def type_of(schema: dict[str, Any]) -> str | None:
+    """Return the kind that a column's JSON schema asks for, a key of `CONVERTERS`; None if it is not one of them."""
+    schema, kinds = _without_null(schema)
+    if kinds == {"string"}:
+        kind = str(schema.get("format", "string"))
+        return kind if kind in {"string", "date", "date-time"} else None
+    kind = kinds.pop() if len(kinds) == 1 else ""
+    if kind == "array":
+        return _array_kind(nested_schema(schema).get("items", {}))
+    return kind if kind in JSON_TYPE_NAMES else None
+
+
+def _array_kind(items: dict[str, Any]) -> str:
+    """Return the type of an array by the schema of its items."""
+    name = next((name for name in ARRAY_KINDS if set(items.get("type", ())) == {name, "null"}), "")
+    return "array" if "properties" in items else ARRAY_KINDS.get(name, "array")
+
+
+def canonical_schema(schema: dict[str, Any], *, nullable: bool) -> dict[str, Any]:
+    """Write the schema of a column in one spelling: a `type` list; a type that can't be converted to is text.
+
+    Args:
+        schema: The schema of the catalog.
+        nullable: Whether cells can be empty.
+    """
+    kind = type_of(schema)
+    inner = _without_null(schema)[0] if kind in JSON_KINDS else {}
+    name = "string" if kind in {"date", "date-time", None} else str(kind).split()[0]
+    types: str | list[str] = [name, "null"] if nullable else name
+    described: dict[str, Any] = {key: schema[key] for key in ("title", "description") if key in schema}
+    dated = {"format": kind} if kind in {"date", "date-time"} else {}
+    return {**nested_schema(inner), "type": types, **dated, **described}
+
+
+def nested_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """Keep the types of the parts of an object or array; other constraints are not converted to, and dropped.
+
+    Empty `properties` say nothing, but flattening would drop the column; some targets fail at `items` without a type.
+    """
+    kept: dict[str, Any] = {}
+    if (parts := schema.get("properties")) and isinstance(parts, dict):
+        kept["properties"] = {name: _part(part) for name, part in parts.items()}
+    if isinstance(items := schema.get("items"), dict) and "type" in (part := _part(items)):
+        kept["items"] = part
+    return kept
+
+
+def _part(schema: dict[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {key: schema[key] for key in ("title", "description") if key in schema}
+    types = schema.get("type")
+    names = [types] if isinstance(types, str) else types if isinstance(types, list) else []
+    if names and JSON_TYPE_NAMES.issuperset(map(str, names)):
+        kept["type"] = types
+    return {**kept, **nested_schema(schema)}
+
+
+def _without_null(schema: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    """Return the one alternative of a schema that is not null, and its types."""
+    for union in ("anyOf", "oneOf"):
+        if isinstance(alternatives := schema.get(union), list):
+            others = [a for a in alternatives if isinstance(a, dict) and a.get("type") not in ("null", ["null"])]
+            if len(others) != 1 or "type" in schema:
+                return schema, set()
+            return _without_null(others[0])
+    types = schema.get("type", ())
+    names = [types] if isinstance(types, str) else list(types) if isinstance(types, (list, tuple)) else []
+    if isinstance(schema.get("enum"), list) or "const" in schema:
+        names = []  # a record might not fit
+    return schema, {str(name) for name in names} - {"null"}
