@@ -22,6 +22,10 @@ class FileUnusable(TapError):  # noqa: N818 (a TapError)
     """A file that is gone for good, or is not CSV: another attempt would fail in the same way."""
 
 
+class OutputError(TapError):
+    """Stdout can't be written: nothing that follows could be."""
+
+
 def plural(count: int, noun: str) -> str:
     """Write a count with its noun: `1 row`, `2,000 rows`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -115,9 +115,9 @@ class TapDynamic(Tap):
         if self.input_catalog is None:
             layouts = infer_layouts(self.api, self.file_host, self.config.get("export_ids") or (), self.logger)
         return [
-            ExportsStream(self, self.api, self.file_host),
-            UsersStream(self, layouts.get("users")),
-            VisitsStream(self, layouts.get("visits")),
+            ExportsStream(self, self.api),
+            UsersStream(self, self.api, self.file_host, layouts.get("users")),
+            VisitsStream(self, self.api, self.file_host, layouts.get("visits")),
         ]
 
     @override

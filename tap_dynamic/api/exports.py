@@ -1,23 +1,19 @@
-"""Exports and bookmarks: which exports are read, which request is reused, what the next bookmark is. All pure."""
+"""Exports as Dynamic describes them."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from tap_dynamic.datetimes import parse_datetime, to_rfc3339
-from tap_dynamic.errors import TapError
 from tap_dynamic.redaction import first_line, redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
 MODELS = ("users", "visits")
-MAX_PENDING = timedelta(hours=24)
-"""How long a requested export may be pending before it is given up."""
 EXPORT_ID_PATTERN = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
@@ -37,6 +33,13 @@ def _timestamp(metadata: Mapping[str, Any], name: str) -> str | None:
         raise ValueError(msg) from None
 
 
+def _has_content(value: object) -> bool:
+    """Whether a value says anything: neither is it empty, nor are all its parts."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return any(map(_has_content, value)) if isinstance(value, list) else bool(value)
+
+
 @dataclass(frozen=True)
 class Export:
     """Metadata of an export, as parsed.
@@ -50,6 +53,7 @@ class Export:
         exported_at: When it was completed, RFC 3339 as Dynamic writes it; else when it was requested.
         completed_at: The same instant.
         error: Why it failed, redacted.
+        is_part: Whether a filter chose its rows, so that it is not a snapshot.
         record: The record of the stream `exports`.
     """
 
@@ -61,6 +65,7 @@ class Export:
     exported_at: str
     completed_at: datetime
     error: str
+    is_part: bool
     record: Mapping[str, Any]
 
     @classmethod
@@ -98,6 +103,7 @@ class Export:
             exported_at=exported_at,
             completed_at=parse_datetime(exported_at),
             error=record["error"] or "",
+            is_part=_has_content(metadata.get("filter")),
             record=record,
         )
 
@@ -112,132 +118,6 @@ class Export:
         return None
 
 
-@dataclass(frozen=True)
-class Bookmark:
-    """What was loaded of a model: the newest completion, and the ids loaded of that very instant."""
-
-    exported_at: str
-    instant: datetime
-    export_ids: frozenset[str]
-
-    @classmethod
-    def parse(cls, state: Mapping[str, Any]) -> Bookmark | None:
-        """Read a stream's state.
-
-        Raises:
-            TapError: If the state is corrupt.
-        """
-        value = state.get("replication_key_value")
-        if value is None:
-            return None
-        try:
-            return cls(value, parse_datetime(value), frozenset(state.get("export_ids") or ()))
-        except (ValueError, TypeError):
-            msg = "The state is corrupt: a replication_key_value is not a date-time. Repair it, or run a full refresh."
-            raise TapError(msg) from None
-
-    def covers(self, export: Export) -> bool:
-        """Whether the export was loaded, or a newer one was."""
-        if export.completed_at == self.instant:
-            return export.id in self.export_ids
-        return export.completed_at < self.instant
-
-
 def oldest_first(exports: Iterable[Export]) -> list[Export]:
     """Sort exports by completion, oldest first."""
     return sorted(exports, key=lambda export: (export.completed_at, export.id))
-
-
-def select_unread(
-    exports: Iterable[Export], bookmark: Bookmark | None, *, snapshots: str, start: datetime | None = None
-) -> list[Export]:
-    """Select the exports of one model whose rows are to be read.
-
-    Args:
-        exports: All exports of the model.
-        bookmark: What was loaded.
-        snapshots: `latest` for the newest completion, `all` for every unread one.
-        start: The earliest completion.
-
-    Returns:
-        Completed exports, oldest first.
-    """
-    chosen = [e for e in exports if e.status == "completed" and (start is None or e.completed_at >= start)]
-    if chosen and snapshots == "latest":
-        newest = max(e.completed_at for e in chosen)
-        chosen = [e for e in chosen if e.completed_at == newest]
-    return oldest_first(e for e in chosen if bookmark is None or not bookmark.covers(e))
-
-
-@dataclass(frozen=True)
-class RequestPlan:
-    """What `request_exports` does for a model.
-
-    Args:
-        reused: The export that an earlier run requested and that is still to be read.
-        is_needed: Whether a fresh export is requested.
-    """
-
-    reused: Export | None
-    is_needed: bool
-
-
-def find_reusable(
-    requested_id: str | None,
-    exports: Iterable[Export],
-    bookmark: Bookmark | None,
-    *,
-    now: datetime,
-    max_age: timedelta,
-) -> RequestPlan:
-    """Decide what happens to the export that an earlier run requested.
-
-    Args:
-        requested_id: Its id, from the state.
-        exports: All exports.
-        bookmark: What was loaded.
-        now: The present.
-        max_age: Age up to which a completed export counts as fresh.
-
-    Returns:
-        The export to read, if any, and whether a fresh one is requested.
-    """
-    requested = next((e for e in exports if e.id == requested_id), None)
-    if requested is None or is_obsolete(requested, bookmark):
-        return RequestPlan(None, is_needed=True)
-    if requested.status == "completed":
-        return RequestPlan(requested, is_needed=now - requested.completed_at > max_age)
-    if requested.status == "pending" and now - requested.created_at <= MAX_PENDING:
-        return RequestPlan(requested, is_needed=False)
-    return RequestPlan(None, is_needed=True)
-
-
-def is_obsolete(export: Export, bookmark: Bookmark | None) -> bool:
-    """Whether a completed export is not newer than the bookmark: its rows would replace newer ones."""
-    return export.status == "completed" and bookmark is not None and export.completed_at <= bookmark.instant
-
-
-def is_newest(export: Export, bookmark: Bookmark | None) -> bool:
-    """Whether no newer export was loaded."""
-    return bookmark is None or export.completed_at >= bookmark.instant
-
-
-def bookmark_after(export: Export, bookmark: Bookmark | None) -> Bookmark:
-    """Return the bookmark after the last row of an export: it never moves backwards."""
-    if not is_newest(export, bookmark):
-        return cast("Bookmark", bookmark)
-    loaded = bookmark.export_ids if bookmark and bookmark.instant == export.completed_at else frozenset()
-    return Bookmark(export.exported_at, export.completed_at, loaded | {export.id})
-
-
-def nothing_new_reason(exports: Sequence[Export], bookmark: Bookmark | None, *, start: datetime | None) -> str:
-    """Say why no export of a model is read."""
-    completed = [e for e in exports if e.status == "completed"]
-    if not completed:
-        return "There is no completed export yet: make one in Dynamic's dashboard, or set request_exports."
-    newest = oldest_first(completed)[-1]
-    if start and newest.completed_at < start:
-        return f"Nothing to read: the newest completed export, {newest.id}, is older than start_date."
-    if bookmark and newest.id in bookmark.export_ids:
-        return f"Nothing new: the newest completed export, {newest.id}, was loaded before."
-    return f"Nothing new: a newer export than {newest.id}, the newest completed one listed, was loaded before."

@@ -87,6 +87,11 @@ class CsvFile:
         return cls(file, label, read_sample(start, is_whole=is_whole, label=label, header=header))
 
     @property
+    def is_empty(self) -> bool:
+        """Whether the file has a header and no rows."""
+        return self.sample.is_whole and not self.sample.rows
+
+    @property
     def share_read(self) -> float:
         """The part of the file that the current pass has read, from 0 to 1."""
         return self.file.tell() / self.size

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from tap_dynamic.errors import FileUnusable
+from tap_dynamic.errors import FileUnusable, TapError
 from tap_dynamic.load.index import Counts, key_digests, row_hashes
 from tap_dynamic.progress import ProgressLogger
 from tap_dynamic.settings import SHAPING_SETTINGS
-from tap_dynamic.table.columns import column_names
+from tap_dynamic.table.columns import KEY_ADVICE, column_names, duplicate_key_problem
 from tap_dynamic.table.convert import read_keys
 
 if TYPE_CHECKING:
@@ -96,6 +96,9 @@ def find_changes(
             usable.append(rows)
     emitted = Rows(newest, layout.columns, index, len(usable))
     _fill(index, emitted, logger)
+    if rows_alike := index.find_duplicate(emitted.place):
+        msg = f"{newest.label}: {duplicate_key_problem(layout.key, *rows_alike)}: it can't be the key. {KEY_ADVICE}."
+        raise TapError(msg)
     return Changes(emitted, tuple(usable), index.compare(emitted.place), problem)
 
 

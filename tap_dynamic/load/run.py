@@ -5,37 +5,43 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tap_dynamic.api.exports import Export, find_reusable, nothing_new_reason, oldest_first, select_unread
+from tap_dynamic.api.exports import Export, oldest_first
 from tap_dynamic.api.polling import wait_for
 from tap_dynamic.datetimes import parse_datetime
-from tap_dynamic.errors import TapError, plural
-from tap_dynamic.output.messages import OutputError
+from tap_dynamic.errors import OutputError, TapError, plural
+from tap_dynamic.load.selection import (
+    failed_notes,
+    is_obsolete,
+    nothing_read_reason,
+    passed_over_notes,
+    plan_request,
+    select_unread,
+    snapshots_of,
+)
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tap_dynamic.api.client import ExportsApi
-    from tap_dynamic.api.exports import Bookmark
-    from tap_dynamic.load.state import StreamState
+    from tap_dynamic.load.state import RowState
 
 
 class Loader(Protocol):
     """A row stream, as a run sees it."""
 
-    @property
-    def state(self) -> StreamState:
-        """What the state remembers."""
-
-    @property
-    def bookmark(self) -> Bookmark | None:
-        """What counts as loaded."""
+    state: RowState
+    """What the state remembers."""
 
     @property
     def logger(self) -> logging.Logger:
         """Receives lines about the stream."""
 
-    def load(self, export: Export) -> None:
+    @property
+    def is_full_table(self) -> bool:
+        """Whether the replication method is FULL_TABLE."""
+
+    def load(self, export: Export, listed: Sequence[Export]) -> None:
         """Write all messages of an export."""
 
 
@@ -64,8 +70,9 @@ class Run:
         self.api, self.loaders, self.config = api, loaders, config
         self.logger, self.write_state, self.is_dry_run = logger, write_state, is_dry_run
         self.failures: dict[str, None] = {}
+        self.listed: list[Export] = []
 
-    def execute(self, listed: list[Export]) -> list[Export]:
+    def execute(self, listed: Sequence[Export]) -> list[Export]:
         """Load what is to be read.
 
         Args:
@@ -73,35 +80,56 @@ class Run:
 
         Returns:
             The last known metadata of each export.
+
+        Raises:
+            TapError: If the state belongs to another environment.
         """
-        self._forget_requests(listed)
-        self._warn_of_failed(listed)
+        self.listed = list({export.id: export for export in listed}.values())
+        for loader in self.loaders.values():
+            loader.state.check_environment(self.api.environment_id)
+        self._forget_requests(self.listed)
         awaited = list(dict.fromkeys(self.config.get("export_ids") or ()))
+        if not awaited:
+            self._log_notes()
         if self.config["request_exports"] and not self.is_dry_run:
-            requested = list(self._request(listed))
+            requested = list(self._request())
             ready = oldest_first(e for e in requested if e.status == "completed")
             for export in ready:
                 self._load(export)  # before the wait, which may be cut short
             awaited = [e.id for e in requested if e not in ready]
-            listed = [*(e for e in listed if e not in ready), *ready]
+            self.listed = list({e.id: e for e in (*self.listed, *ready)}.values())
         elif not awaited:
-            self._load_unread(listed)
-        others = [export for export in listed if export.id not in awaited]
+            self._load_unread()
+        others = [export for export in self.listed if export.id not in awaited]
         ended = list(self._await(awaited))
-        self._forget_requests([*listed, *ended])
-        self.write_state()
+        self._forget_requests([*self.listed, *ended])
+        if not self.is_dry_run:
+            self.write_state()
         return [*others, *ended]
 
-    def _forget_requests(self, exports: list[Export]) -> None:
+    def _forget_requests(self, exports: Sequence[Export]) -> None:
         for loader in self.loaders.values():
-            loader.state.forget_request(exports)
+            loader.state = loader.state.without_request(exports)
 
-    def _request(self, listed: list[Export]) -> Iterator[Export]:
+    def _log_notes(self) -> None:
+        """Name exports that are not read, each of them once."""
+        is_all = self.config["snapshots"] == "all" and not self.config["request_exports"]
+        for model, loader in self.loaders.items():
+            state = loader.state
+            known = state.known_export_ids if is_all else None
+            for note in failed_notes(model, self.listed, state.bookmark):
+                loader.logger.warning("%s", note)
+            for note in passed_over_notes(model, self.listed, state.bookmark, known):
+                loader.logger.warning("%s", note)
+            completed = snapshots_of(model, self.listed)
+            loader.state = state.knowing([e.id for e in completed] if is_all else None)
+
+    def _request(self) -> Iterator[Export]:
         """Request exports for all streams before any is waited for; yield those to read."""
         for model, loader in self.loaders.items():
-            plan = find_reusable(
-                loader.state.requested_id,
-                listed,
+            plan = plan_request(
+                loader.state.requested_export_id,
+                self.listed,
                 loader.state.bookmark,
                 now=datetime.now(timezone.utc),
                 max_age=timedelta(seconds=self.config["export_timeout"]),
@@ -111,38 +139,36 @@ class Run:
                 yield plan.reused
             if plan.is_needed:
                 try:
-                    export = self.api.create(model, [e.id for e in listed])
+                    export = self.api.create(model, [e.id for e in self.listed])
                 except TapError as error:
-                    self._fail(*error.lines)
+                    self._fail(error)
                     continue
                 loader.logger.info("Requested export %s of %s.", export.id, model)
-                loader.state.requested_id = export.id  # from the moment Dynamic answered
+                loader.state = loader.state.requested(export.id)  # from the moment Dynamic answered
                 self.write_state()
                 yield export
 
-    def _load_unread(self, listed: list[Export]) -> None:
+    def _load_unread(self) -> None:
         start = parse_datetime(self.config["start_date"]) if self.config.get("start_date") else None
         unread: list[Export] = []
         for model, loader in self.loaders.items():
-            mine = [export for export in listed if export.model == model]
-            chosen = select_unread(mine, loader.bookmark, snapshots=self.config["snapshots"], start=start)
+            completed, bookmark = snapshots_of(model, self.listed), loader.state.bookmark
+            chosen = select_unread(
+                completed,
+                bookmark,
+                snapshots=self.config["snapshots"],
+                start=start,
+                is_full_table=loader.is_full_table,
+            )
             if not chosen:
-                loader.logger.info("%s", nothing_new_reason(mine, loader.bookmark, start=start))
+                reason, is_warning = nothing_read_reason(model, completed, bookmark, start=start)
+                (loader.logger.warning if is_warning else loader.logger.info)("%s", reason)
             unread += chosen
         failed = set()
         for export in oldest_first(unread):
             # Later snapshots wait for one that failed: it would be read after them.
             if export.model not in failed and not self._load(export):
                 failed.add(export.model)
-
-    def _warn_of_failed(self, exports: Iterable[Export]) -> None:
-        """Warn of failed exports, unless a later one was loaded."""
-        for export in exports:
-            loader = self.loaders.get(export.model)
-            if loader and export.failure_reason:
-                bookmark = loader.bookmark
-                if bookmark is None or export.completed_at > bookmark.instant:
-                    loader.logger.warning("%s.", export.failure_reason)
 
     def _await(self, export_ids: list[str]) -> Iterator[Export]:
         """Wait for exports and load their rows, oldest completion first; yield their last metadata."""
@@ -157,29 +183,36 @@ class Run:
         )
         for result in results:
             if isinstance(result, TapError):
-                self._fail(*result.lines)
+                self._fail(result)
                 continue
+            loader = self.loaders.get(result.model)
             if result.failure_reason:
-                self._fail(f"{result.failure_reason}. Make a new export, or read others with export_ids.")
-            elif result.status == "pending" and result.model in self.loaders:
-                self._fail(
+                self._fail(TapError(f"{result.failure_reason}. Make a new export, or read others with export_ids."))
+            elif not loader:
+                self.logger.warning("Export %s is not read: its stream %s is not selected.", result.id, result.model)
+            elif result.status == "pending":
+                msg = (
                     f"Export {result.id} of {result.model} is still pending after {plural(round(timeout), 'second')}"
                     " (export_timeout). Run again later: it is read once it has completed."
                 )
-            elif result.status == "completed" and result.model in self.loaders:
+                self._fail(TapError(msg))
+            elif not self.config.get("export_ids") and is_obsolete(result, loader.state.bookmark):
+                # Its completion was not known before.
+                loader.logger.warning("Export %s is not read: a newer one was loaded before.", result.id)
+            else:
                 self._load(result)
             yield result
 
     def _load(self, export: Export) -> bool:
         """Load the rows of an export; return whether that succeeded."""
         try:
-            self.loaders[export.model].load(export)
+            self.loaders[export.model].load(export, self.listed)
         except OutputError:
             raise
         except TapError as error:
-            self._fail(*error.lines)
+            self._fail(error)
             return False
         return True
 
-    def _fail(self, *lines: str) -> None:
-        self.failures.update(dict.fromkeys(lines))
+    def _fail(self, error: TapError) -> None:
+        self.failures.update(dict.fromkeys(error.lines))

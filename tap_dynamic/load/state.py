@@ -1,132 +1,209 @@
-"""What the state remembers of a row stream."""
+"""What the state remembers of a row stream.
+
+Orchestrators merge states deeply: objects key by key, lists as a whole. So every field is always written, what
+ends is written as null or as a list, and what changes are compared with names the bookmark that it belongs to.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tap_dynamic.api.exports import Bookmark, bookmark_after, is_newest, is_obsolete
+import msgspec
+from msgspec.structs import replace
+
+from tap_dynamic.errors import TapError
+from tap_dynamic.load.selection import Bookmark, bookmark_after, is_newest, is_obsolete
 from tap_dynamic.table.layout import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from typing_extensions import Self
 
     from tap_dynamic.api.exports import Export
     from tap_dynamic.table.layout import Layout
 
-
-MAX_BEGUN = 5
-"""Interrupted loads that are remembered: each costs a download until one is complete."""
+ADVICE = "Repair it, or run a full refresh."
 
 
-class StreamState:
-    """The writable state of a row stream, parsed.
+class Holding(msgspec.Struct, frozen=True, array_like=True):
+    """An export of which the table may hold rows.
 
     Args:
-        values: The stream's part of the state.
+        export_id: Its id.
+        fingerprint: What its rows look like; None if its load did not compare rows.
     """
 
-    def __init__(self, values: dict[str, Any]) -> None:
-        self.values = values
+    export_id: str
+    fingerprint: str | None = None
+
+
+class RowState(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of a row stream.
+
+    Args:
+        environment_id: The environment whose exports were loaded.
+        replication_key: The name of the replication key.
+        replication_key_value: The completion of the newest export that was loaded.
+        export_ids: The exports that were loaded of that very instant.
+        requested_export_id: The export that was requested and is still to be read.
+        key_properties: The key of the table; empty before the first load.
+        columns: The names of its columns.
+        text_columns: Documented columns that were loaded as text.
+        row_count: The number of rows of the export that was loaded last.
+        table_version: The version of the last full load, where messages have one.
+        holdings: The exports of which the table may hold rows: one where it is clean, more after an interrupted load.
+        holdings_bookmark: The bookmark that the holdings belong to: its time and its exports.
+        known_export_ids: With `snapshots: all`, the exports that were listed in the last run.
+    """
+
+    environment_id: str | None = None
+    replication_key: str | None = None
+    replication_key_value: str | None = None
+    export_ids: list[str] | None = []
+    requested_export_id: str | None = None
+    key_properties: list[str] = []
+    columns: list[str] = []
+    text_columns: list[str] = []
+    row_count: int | None = None
+    table_version: int | None = None
+    holdings: list[Holding] = []
+    holdings_bookmark: list[str] = []
+    known_export_ids: list[str] | None = None
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], place: str = "the state of a stream") -> Self:
+        """Read the stream's part of the state.
+
+        Args:
+            values: The part; what is unknown is the SDK's, or of an earlier version, and ignored.
+            place: What it is, for messages.
+
+        Raises:
+            TapError: If it is corrupt.
+        """
+        try:
+            state = msgspec.convert(values, cls)
+            _ = state.bookmark
+        except msgspec.ValidationError as error:
+            # The text has the path and the types, not the value.
+            where = str(error).rpartition("`$")[2].strip("`.")
+            msg = f"The state is corrupt: {place}{f', {where},' if where else ''} is not as it must be. {ADVICE}"
+            raise TapError(msg) from None
+        except ValueError:
+            msg = f"The state is corrupt: {place}, replication_key_value, is not a date-time. {ADVICE}"
+            raise TapError(msg) from None
+        return state
+
+    def values(self) -> dict[str, Any]:
+        """Return the fields as the state holds them."""
+        return dict(msgspec.to_builtins(self))
 
     @property
     def bookmark(self) -> Bookmark | None:
         """What was loaded."""
-        return Bookmark.parse(self.values)
+        if self.replication_key_value is None:
+            return None
+        return Bookmark.of(self.replication_key_value, self.export_ids or ())
 
     @property
     def table(self) -> Table:
         """The table as it was loaded last."""
-        key = self.values.get("key_properties")
-        return Table(tuple(key) if key else None, frozenset(self.values.get("text_columns", ())))
+        return Table(tuple(self.key_properties) or None, tuple(self.columns), frozenset(self.text_columns))
 
     @property
-    def requested_id(self) -> str | None:
-        """The export that was requested and is still to be read."""
-        return self.values.get("requested_export_id")
+    def held(self) -> list[Holding]:
+        """The exports of which the table may hold rows, as far as the state belongs together."""
+        if self.holdings and self.holdings_bookmark == bookmark_values(self):
+            return list(self.holdings)
+        return [Holding(export_id) for export_id in sorted(self.export_ids or ())] if self.bookmark else []
 
-    @requested_id.setter
-    def requested_id(self, export_id: str) -> None:
-        self.values["requested_export_id"] = export_id
+    def check_environment(self, environment_id: str) -> None:
+        """Refuse the state of another environment.
 
-    def forget_request(self, exports: Iterable[Export]) -> None:
+        Raises:
+            TapError: If the state names another one.
+        """
+        if self.environment_id not in {None, environment_id}:
+            msg = (
+                f"The state belongs to environment {self.environment_id}, not to environment_id {environment_id}. Use a"
+                " state of its own for each environment (Meltano: --state-id-suffix), or start afresh: --full-refresh."
+            )
+            raise TapError(msg)
+
+    # --- what happens to it
+
+    def requested(self, export_id: str) -> Self:
+        """Remember the export that was requested."""
+        return replace(self, requested_export_id=export_id)
+
+    def without_request(self, exports: Iterable[Export]) -> Self:
         """Drop the requested export where it is one of these and not newer than the bookmark."""
-        if any(e.id == self.requested_id and is_obsolete(e, self.bookmark) for e in exports):
-            del self.values["requested_export_id"]
+        is_dropped = any(e.id == self.requested_export_id and is_obsolete(e, self.bookmark) for e in exports)
+        return replace(self, requested_export_id=None) if is_dropped else self
 
-    def remember_table(self, layout: Layout) -> bool:
-        """Remember the table that a SCHEMA message makes; return whether that is new."""
-        before = self.table
-        if before.key != layout.key:
-            self.values["key_properties"] = list(layout.key)
-        if layout.text_columns:
-            self.values["text_columns"] = sorted(layout.text_columns)
-        return self.table != before
+    def begun(self, export: Export, layout: Layout, *, held: Iterable[Holding], fingerprint: str | None) -> Self:
+        """Remember the table that a SCHEMA message makes, and that it may hold rows of an export from now on.
 
-    # --- what changes are compared with
+        Args:
+            export: The export.
+            layout: Its layout.
+            held: The exports of which the table may hold rows already.
+            fingerprint: What the rows look like; None where they are not compared.
+        """
+        holdings = {h.export_id: h for h in held}
+        holdings[export.id] = Holding(export.id, fingerprint)
+        return replace(
+            self,
+            key_properties=list(layout.key),
+            columns=list(dict.fromkeys((*self.columns, *layout.remembered))),
+            text_columns=sorted(layout.text_columns),
+            holdings=list(holdings.values()),
+            holdings_bookmark=bookmark_values(self),
+        )
 
-    @property
-    def base_id(self) -> str | None:
-        """The export whose rows the table holds, if it was loaded with `changes_only`."""
-        return self.values.get("base_export_id")
+    def committed(  # noqa: PLR0913 (what a load leaves behind)
+        self,
+        export: Export,
+        *,
+        replication_key: str,
+        holdings: Iterable[Holding],
+        rows: int,
+        version: int | None,
+        moves_bookmark: bool,
+    ) -> Self:
+        """Remember that the last row of an export is written.
 
-    @property
-    def loaded_ids(self) -> list[str]:
-        """The exports of the bookmark: their rows are in the table too."""
-        return sorted(self.bookmark.export_ids) if self.bookmark else []
-
-    @property
-    def begun(self) -> dict[str, str]:
-        """Exports whose load began since, so that some of their rows may be in the table: ids and fingerprints."""
-        return dict(self.values.get("begun_exports", {}))
-
-    def begin_changes(self, export: Export, fingerprint: str) -> None:
-        """Remember that some rows of an export may be in the table, and what they look like."""
-        begun = {**self.begun, export.id: fingerprint}
-        self.values["begun_exports"] = dict(list(begun.items())[-MAX_BEGUN:])
-
-    def commit_changes(self, export: Export, fingerprint: str) -> None:
-        """Remember the export whose rows the table holds, and what they look like."""
-        self.values.pop("begun_exports", None)
-        self.values.update(base_export_id=export.id, fingerprint=fingerprint)
-
-    def abandon_changes(self, export: Export) -> None:
-        """Forget that the load of an export began: none of its rows were emitted."""
-        begun = {name: shape for name, shape in self.begun.items() if name != export.id}
-        self.values["begun_exports"] = begun
-        if not begun:
-            del self.values["begun_exports"]
-
-    @property
-    def fingerprint(self) -> str | None:
-        """What the rows of the table look like."""
-        return self.values.get("fingerprint")
-
-    @property
-    def table_version(self) -> int | None:
-        """The version of the last full load."""
-        return self.values.get("table_version")
-
-    @table_version.setter
-    def table_version(self, version: int | None) -> None:
-        self.values.pop("table_version", None)
-        if version is not None:
-            self.values["table_version"] = version
-
-    def forget_base(self) -> bool:
-        """Forget what changes are compared with; return whether anything was remembered."""
-        names = ("base_export_id", "begun_exports", "fingerprint")
-        forgotten = [self.values.pop(name, None) for name in names]
-        return any(forgotten)
-
-    def commit(self, export: Export, *, replication_key: str, moves_bookmark: bool) -> None:
-        """Remember that the last row of an export is written."""
-        bookmark = self.bookmark
-        if self.requested_id == export.id:
-            del self.values["requested_export_id"]
-        if moves_bookmark and is_newest(export, bookmark):
-            after = bookmark_after(export, bookmark)
-            self.values.update(
+        Args:
+            export: The export.
+            replication_key: The name of the replication key.
+            holdings: The exports of which the table may hold rows now.
+            rows: The number of rows of the file.
+            version: The version of the table.
+            moves_bookmark: Whether the export counts as loaded.
+        """
+        state = replace(self, requested_export_id=None) if self.requested_export_id == export.id else self
+        if moves_bookmark and is_newest(export, self.bookmark):
+            after = bookmark_after(export, self.bookmark)
+            state = replace(
+                state,
                 replication_key=replication_key,
                 replication_key_value=after.exported_at,
                 export_ids=sorted(after.export_ids),
             )
+            if rows:
+                state = replace(state, row_count=rows, table_version=version)
+        return replace(state, holdings=list(holdings), holdings_bookmark=bookmark_values(state))
+
+    def knowing(self, export_ids: Iterable[str] | None) -> Self:
+        """Remember the exports that are listed."""
+        return replace(self, known_export_ids=None if export_ids is None else sorted(export_ids))
+
+    def of_environment(self, environment_id: str) -> Self:
+        """Name the environment."""
+        return replace(self, environment_id=environment_id)
+
+
+def bookmark_values(state: RowState) -> list[str]:
+    """Return what identifies the bookmark of a state."""
+    return [state.replication_key_value or "", *sorted(state.export_ids or ())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from tap_dynamic.errors import plural
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tap_dynamic.load.load import ExportLoad
+    from tap_dynamic.load.plan import LoadPlan
+    from tap_dynamic.load.rows import Tally
     from tap_dynamic.table.layout import Note
 
 
@@ -30,25 +32,23 @@ class Summary:
     rows: int = 0
     columns: int = 0
     seconds: float = 0.0
-    added: int = 0
-    changed: int = 0
-    deleted: int = 0
-    unchanged: int = 0
-    not_compared: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
     logged: dict[str, None] = field(default_factory=dict)
 
-    def add(self, load: ExportLoad) -> None:
+    def add(self, plan: LoadPlan, tally: Tally) -> None:
         """Add a load."""
         self.exports += 1
-        self.rows += load.rows
-        self.columns = len(load.layout.names)
-        self.seconds += load.seconds
-        if changes := load.changes:
-            self.added += changes.added
-            self.changed += changes.changed
-            self.deleted += changes.deleted
-            self.unchanged += changes.unchanged
-        self.not_compared += load.read_rows if load.is_full else 0
+        self.rows += tally.emitted
+        self.columns = len(plan.layout.names)
+        self.seconds += tally.seconds
+        if plan.counts:
+            self.counts["deleted"] += plan.counts.deleted
+        if plan.is_full:
+            self.counts["not compared"] += tally.read
+        elif plan.counts:
+            self.counts["added"] += plan.counts.added
+            self.counts["changed"] += plan.counts.changed
+            self.counts["unchanged"] += plan.counts.unchanged
 
     def log_once(self, export_id: str, notes: Iterable[Note]) -> None:
         """Log lines about an export, the same text only once in a run."""
@@ -59,18 +59,17 @@ class Summary:
                 self.logger.log(level, "Export %s: %s.", export_id, note.text)
 
     def log_summary(self, *, with_changes: bool) -> None:
-        """Log the run in one line.
+        """Log the run in one line, if an export was read.
 
         Args:
-            with_changes: Whether rows were compared with those of an earlier export.
+            with_changes: Whether rows were compared with those of earlier exports.
         """
+        if not self.exports:
+            return
         counts = [plural(self.exports, "export") + " read", plural(self.rows, "row"), plural(self.columns, "column")]
-        changes = f" ({self._changes()})" if with_changes else ""
+        kinds = ["added", "changed", "deleted", "unchanged"]
+        if self.counts["not compared"]:
+            kinds = [name for name in (*kinds, "not compared") if self.counts[name]]
+        changes = f" ({', '.join(f'{self.counts[name]:,} {name}' for name in kinds)})" if with_changes else ""
         notes = "".join(f"; {text}" for text in self.logged)
         self.logger.info("%s: %s%s, %.1f s%s.", self.stream, ", ".join(counts), changes, self.seconds, notes)
-
-    def _changes(self) -> str:
-        kinds = [f"{getattr(self, n):,} {n}" for n in ("added", "changed", "deleted", "unchanged")]
-        if self.not_compared:
-            kinds.append(f"{self.not_compared:,} not compared")
-        return ", ".join(kinds)

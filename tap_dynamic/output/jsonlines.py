@@ -22,10 +22,12 @@ class JsonLinesWriter(BatchWriter):
     """Writes gzipped JSON lines."""
 
     extension = "json.gz"
+    encoder: RecordEncoder | None = None
 
     @override
     def encode_values(self, names: Sequence[str], values: Sequence[Sequence[Any]]) -> bytes:
-        return RecordEncoder(names).encode(values)
+        self.encoder = self.encoder or RecordEncoder(names)  # compiling one takes as long as some rows
+        return self.encoder.encode(values)
 
     @override
     def add_record(self, record: Mapping[str, Any], label: str) -> None:

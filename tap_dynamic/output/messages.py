@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from singer_sdk.contrib.msgspec import MsgSpecWriter, serialize_jsonl
 
-from tap_dynamic.errors import TapError
+from tap_dynamic.errors import OutputError
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 LARGE_CHUNK = 1 << 22
 """Bytes of encoded rows above which they are not copied."""
 TERMINATION_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
-
-
-class OutputError(TapError):
-    """Stdout can't be written: nothing that follows could be."""
 
 
 class MessageWriter(MsgSpecWriter):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Stream
@@ -23,7 +22,7 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from singer_sdk import Tap
     from singer_sdk.helpers._batch import BatchConfig
@@ -43,16 +42,15 @@ class DynamicStream(Stream):
     def __init__(self, tap: Tap, **kwargs: Any) -> None:
         super().__init__(tap, **kwargs)
         self.failures: dict[str, None] = {}
+        self.record_label = f"Stream {self.name}"
+        """The record at hand, for messages."""
+        self.passed = set[str]()
+        """The streams of maps that got a record of the export at hand."""
 
     @property
     def is_dry_run(self) -> bool:
         """Whether this is `--test` or the SDK's test suite, which must not create exports."""
         return self.ABORT_AT_RECORD_COUNT is not None
-
-    @property
-    def record_label(self) -> str:
-        """The record at hand, for messages."""
-        return f"Stream {self.name}"
 
     @override
     @property
@@ -104,17 +102,12 @@ class DynamicStream(Stream):
             except ValueError as error:
                 msg = f"{self.record_label}: {error}. Check stream_maps."
                 raise TapError(*self.failures, msg) from None
+            self.passed.add(message.stream)
             yield message
 
     def write_state(self) -> None:
         """Write a STATE message."""
         self._tap.state_writer.write_state(self.tap_state)
-
-    def counted(self, records: Iterator[Record], counter: Counter) -> Iterator[Record]:
-        """Count records; a dry run has a limit."""
-        for record in islice(records, self.ABORT_AT_RECORD_COUNT):
-            yield record
-            counter.increment()
 
     @contextlib.contextmanager
     def metered(self, context: Context | None) -> Iterator[Counter]:
@@ -145,8 +138,13 @@ class DynamicStream(Stream):
             writer = ParquetWriter
         return writer(alias, self.tap_name, config, schema, self._tap.write_message)
 
-    def write_mapped_batches(self, config: BatchConfig, records: Iterable[Record]) -> None:
-        """Write the records that RECORD messages would hold to BATCH files, each stream to its own."""
+    @contextlib.contextmanager
+    def mapped_batches(self, config: BatchConfig) -> Iterator[Callable[[Record, str], None]]:
+        """Open BATCH files for the records that RECORD messages would hold, each stream to its own.
+
+        Yields:
+            A function that takes a record, and what it is for messages.
+        """
         with contextlib.ExitStack() as stack:
             writers = {
                 stream_map.stream_alias: stack.enter_context(
@@ -155,7 +153,11 @@ class DynamicStream(Stream):
                 for stream_map in self.stream_maps
                 if not isinstance(stream_map, RemoveRecordTransform)
             }
-            for record in records:
+
+            def write(record: Record, label: str) -> None:
+                self.record_label = label
                 with self.reporting_failures():
                     for message in self._generate_record_messages(record):  # private: runs maps and filters
-                        writers[message.stream].add_record(message.record, self.record_label)
+                        writers[message.stream].add_record(message.record, label)
+
+            yield write

@@ -11,7 +11,6 @@ from singer_sdk.schema.source import StreamSchema
 
 from tap_dynamic.api.responses import check_response, entries_of
 from tap_dynamic.errors import TapError
-from tap_dynamic.load.rowloader import RowLoader
 from tap_dynamic.load.run import Run
 from tap_dynamic.schemas import SCHEMAS
 from tap_dynamic.singer import verdicts
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context, Record
 
     from tap_dynamic.api.client import ExportsApi
-    from tap_dynamic.download.host import FileHost
 
 
 class ExportsStream(DynamicStream, RESTStream[None]):
@@ -47,9 +45,9 @@ class ExportsStream(DynamicStream, RESTStream[None]):
     # A redirect would carry the token to a host that nobody has named.
     allow_redirects = False
 
-    def __init__(self, tap: Tap, api: ExportsApi, host: FileHost) -> None:
+    def __init__(self, tap: Tap, api: ExportsApi) -> None:
         super().__init__(tap)
-        self.api, self.host = api, host
+        self.api = api
 
     # --- the request, by the SDK
 
@@ -110,9 +108,7 @@ class ExportsStream(DynamicStream, RESTStream[None]):
     @override
     def get_records(self, context: Context | None) -> Iterator[Record]:
         loaders = {
-            stream.name: RowLoader(stream, self.api, self.host)
-            for stream in self.child_streams
-            if isinstance(stream, RowStream) and stream.selected
+            stream.name: stream for stream in self.child_streams if isinstance(stream, RowStream) and stream.selected
         }
         run = Run(
             self.api,
@@ -141,15 +137,13 @@ class ExportsStream(DynamicStream, RESTStream[None]):
     ) -> Iterable[tuple[BaseBatchFileEncoding, list[str]]]:
         # The SDK's own way writes raw records: no selection, no maps.
         errors: list[TapError] = []
-
-        def records() -> Iterator[Record]:
-            try:
-                yield from self._sync_records(context, write_messages=False)
-            except TapError as error:  # of row streams: the metadata is written all the same
-                errors.append(error)
-
         try:
-            self.write_mapped_batches(batch_config, records())
+            with self.mapped_batches(batch_config) as write:
+                try:
+                    for record in self._sync_records(context, write_messages=False):
+                        write(record, f"Stream {self.name}")
+                except TapError as error:  # of row streams: the metadata is written all the same
+                    errors.append(error)
         except TapError as error:
             errors.append(error)
         if errors:

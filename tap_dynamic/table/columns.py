@@ -26,7 +26,7 @@ def fold(name: str) -> str:
 
 def respelled(names: Iterable[str], known: Iterable[str]) -> list[str]:
     """Write names as they are known, where they differ only in case or Unicode form."""
-    spelling = {fold(name): name for name in known}
+    spelling = {fold(name): name for name in reversed(list(known))}  # the first spelling counts
     return [spelling.get(fold(name), name) for name in names]
 
 
@@ -42,7 +42,8 @@ def column_names(header: Sequence[str], known: Collection[str] = ()) -> list[str
         (in any case, because SQL tables ignore it), gets a suffix.
     """
     bases = [cell.replace("\ufeff", "").strip() for cell in header]
-    spelling, known = {fold(name): name for name in known}, set(known)
+    spelling = {fold(name): name for name in reversed(list(known))}  # the first spelling counts
+    known = set(known)
     names: dict[int, str] = {}
     taken = {fold(name) for name in (*SDC_COLUMNS, DELETED_AT)}
     # A name goes to the column that has it in the catalog's spelling, else to the first that has it.
@@ -97,22 +98,6 @@ def find_candidate(names: Collection[str], candidates: Iterable[Sequence[str]]) 
     """Return the first key whose columns are all in a file, as the file spells them."""
     keys = (tuple(respelled(candidate, names)) for candidate in candidates)
     return next((key for key in keys if set(key) <= set(names)), None)
-
-
-def sample_key_problem(key: Sequence[str], names: Sequence[str], rows: Sequence[Sequence[str]]) -> str | None:
-    """Say why some columns can't be the key of a file, as far as some of its rows show; None if they can."""
-    columns = [name for name in key if name not in SDC_COLUMNS]
-    places = {name: index for index, name in enumerate(names)}
-    if missing := next((name for name in columns if name not in places), None):
-        return f"the file has no column {quoted(missing)}"
-    known: dict[tuple[str, ...], int] = {}
-    for number, row in enumerate(rows, 1):
-        value = tuple(row[places[name]] for name in columns)
-        if value and not value[0]:
-            return empty_key_problem(columns[0], number)
-        if "_sdc_row_number" not in key and known.setdefault(value, number) != number:
-            return duplicate_key_problem(key, known[value], number)
-    return None
 
 
 def empty_key_problem(name: str, number: int) -> str:

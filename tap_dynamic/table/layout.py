@@ -17,7 +17,6 @@ from tap_dynamic.table.columns import (
     fold,
     listed,
     respelled,
-    sample_key_problem,
 )
 from tap_dynamic.table.convert import reads_as
 from tap_dynamic.table.types import TEXT, canonical_schema, nested_schema, type_of
@@ -94,11 +93,43 @@ class Table:
 
     Args:
         key: Its key; None before the first load.
+        columns: The names of its columns.
         text_columns: Documented columns that were loaded as text.
     """
 
     key: tuple[str, ...] | None = None
+    columns: tuple[str, ...] = ()
     text_columns: frozenset[str] = frozenset()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that columns had on earlier nights."""
+        return (*(self.key or ()), *self.columns)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some rows as values.
+
+    Args:
+        label: The file, for messages.
+        numbers: The numbers of the rows in the file.
+        values: For each of the names of a layout, as many values as there are rows.
+    """
+
+    label: str
+    numbers: Sequence[int]
+    values: Sequence[Sequence[Any]]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.numbers)
+
+    def slices(self, size: int) -> Iterator[Chunk]:
+        """Yield the chunk in parts of a number of rows, at most."""
+        for start in range(0, len(self), size):
+            end = start + size
+            yield Chunk(self.label, self.numbers[start:end], [column[start:end] for column in self.values])
 
 
 @dataclass(frozen=True)
@@ -112,6 +143,7 @@ class Layout:
         schema: The JSON schema of the stream.
         text_columns: Documented columns that are loaded as text.
         known: The names that columns were matched with, whatever their case.
+        remembered: The names that later nights spell alike; none where the header may be none.
         notes: What is worth a line in the log.
     """
 
@@ -121,6 +153,7 @@ class Layout:
     schema: dict[str, Any]
     text_columns: frozenset[str] = frozenset()
     known: tuple[str, ...] = field(default=(), compare=False)
+    remembered: tuple[str, ...] = field(default=(), compare=False)
     notes: tuple[Note, ...] = field(default=(), compare=False)
 
     @property
@@ -143,13 +176,10 @@ def unknown_file_problem(sample: Sample, known: Collection[str], documented: Pro
     return None if is_known else "the file has no rows and no known column: it is text, not CSV"
 
 
-def infer_layout(sample: Sample, documented: Properties, candidates: Iterable[Sequence[str]]) -> Layout:
+def infer_layout(sample: Sample, documented: Properties, key: Sequence[str]) -> Layout:
     """Derive the layout that discovery reports from the head of a file."""
     names = column_names(sample.header)
     inferred = Catalog({name: fit_type(name, None, cells, documented) for name, cells in _cells(names, sample)})
-    key = choose_key(names, candidates)
-    if sample_key_problem(key, names, sample.rows):
-        key = FALLBACK_KEY
     properties = {**inferred.properties, **{name: documented[name] for name in SDC_COLUMNS}}
     return fit_layout(sample, Catalog(properties), Table(), documented, key)
 
@@ -157,7 +187,7 @@ def infer_layout(sample: Sample, documented: Properties, candidates: Iterable[Se
 def documented_layout(documented: Properties, candidates: Iterable[Sequence[str]]) -> Layout:
     """Return the layout of a file that has the documented columns."""
     header = [name for name in documented if name not in SDC_COLUMNS]
-    return infer_layout(Sample(header, []), documented, candidates)
+    return infer_layout(Sample(header, []), documented, choose_key(header, candidates))
 
 
 def fit_type(
@@ -235,7 +265,7 @@ def fit_layout(  # noqa: PLR0913 (what it depends on, nothing hidden)
         key: The key.
         unreadable: Columns of which some cell beyond the sample does not read as the documented type.
     """
-    catalog = catalog.respelled(table.key or ())
+    catalog = catalog.respelled(table.names)
     names = file_names(sample, catalog, table)
     places = {name: index for index, name in enumerate(names)}
     cells = dict(_cells(names, sample))
@@ -260,15 +290,15 @@ def fit_layout(  # noqa: PLR0913 (what it depends on, nothing hidden)
         tuple(key),
         {"type": "object", "properties": {**schemas, **{name: documented[name] for name in sdc}}},
         table.text_columns | text,
-        (*catalog.properties, *names),
+        (*table.names, *catalog.properties, *names),
+        tuple(emitted) if are_names(sample.header, catalog.properties, documented) else (),
         tuple(_notes(turned, sample, places, emitted, catalog, documented)),
     )
 
 
 def file_names(sample: Sample, catalog: Catalog, table: Table) -> list[str]:
     """Name the columns of a file as table and catalog do."""
-    key = table.key or ()
-    return column_names(sample.header, [*catalog.respelled(key).properties, *key])
+    return column_names(sample.header, [*table.names, *catalog.respelled(table.names).properties])
 
 
 def afresh_note(names: Collection[str], table: Table, candidates: Iterable[Sequence[str]]) -> Iterator[Note]:

@@ -1,0 +1,207 @@
+"""Which exports are read: the bookmark, what is unread, which request is reused. All pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, cast
+
+from tap_dynamic.api.exports import Export, oldest_first
+from tap_dynamic.datetimes import parse_datetime
+from tap_dynamic.errors import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+MAX_PENDING = timedelta(hours=24)
+"""How long a requested export may be pending before it is given up."""
+
+
+@dataclass(frozen=True)
+class Bookmark:
+    """What was loaded of a model: the newest completion, and the ids loaded of that very instant."""
+
+    exported_at: str
+    instant: datetime
+    export_ids: frozenset[str]
+
+    @classmethod
+    def of(cls, exported_at: str, export_ids: Iterable[str]) -> Bookmark:
+        """Make a bookmark.
+
+        Raises:
+            ValueError: If the time is not a date-time.
+        """
+        return cls(exported_at, parse_datetime(exported_at), frozenset(export_ids))
+
+    def covers(self, export: Export) -> bool:
+        """Whether the export was loaded, or a newer one was."""
+        if export.completed_at == self.instant:
+            return export.id in self.export_ids
+        return export.completed_at < self.instant
+
+
+def is_newest(export: Export, bookmark: Bookmark | None) -> bool:
+    """Whether no newer export was loaded."""
+    return bookmark is None or export.completed_at >= bookmark.instant
+
+
+def is_obsolete(export: Export, bookmark: Bookmark | None) -> bool:
+    """Whether a completed export is not newer than the bookmark: its rows would replace newer ones."""
+    return export.status == "completed" and bookmark is not None and export.completed_at <= bookmark.instant
+
+
+def bookmark_after(export: Export, bookmark: Bookmark | None) -> Bookmark:
+    """Return the bookmark after the last row of an export: it never moves backwards."""
+    if not is_newest(export, bookmark):
+        return cast("Bookmark", bookmark)
+    loaded = bookmark.export_ids if bookmark and bookmark.instant == export.completed_at else frozenset()
+    return Bookmark(export.exported_at, export.completed_at, loaded | {export.id})
+
+
+def snapshots_of(model: str, exports: Iterable[Export]) -> list[Export]:
+    """Return the exports of a model that are snapshots: completed, and without a filter; oldest first."""
+    return oldest_first(e for e in exports if e.model == model and e.status == "completed" and not e.is_part)
+
+
+def select_unread(
+    completed: Sequence[Export],
+    bookmark: Bookmark | None,
+    *,
+    snapshots: str,
+    start: datetime | None = None,
+    is_full_table: bool = False,
+) -> list[Export]:
+    """Select the exports of one model whose rows are to be read.
+
+    Args:
+        completed: The snapshots of the model, oldest first.
+        bookmark: What was loaded.
+        snapshots: `latest` for the newest completion, `all` for every unread one.
+        start: The earliest completion.
+        is_full_table: Whether what was loaded is read again; what is older never is.
+
+    Returns:
+        Exports, oldest first.
+    """
+    chosen = [e for e in completed if start is None or e.completed_at >= start]
+    if chosen and snapshots == "latest":
+        chosen = [e for e in chosen if e.completed_at == chosen[-1].completed_at]
+    if bookmark and is_full_table:
+        return [e for e in chosen if is_newest(e, bookmark)]
+    return [e for e in chosen if bookmark is None or not bookmark.covers(e)]
+
+
+def between(completed: Sequence[Export], bookmark: Bookmark | None, export: Export) -> list[str]:
+    """Return the ids of the snapshots that completed after the bookmark and before an export."""
+    if bookmark is None:
+        return []
+    return [e.id for e in completed if bookmark.instant < e.completed_at < export.completed_at]
+
+
+@dataclass(frozen=True)
+class RequestPlan:
+    """What `request_exports` does for a model.
+
+    Args:
+        reused: The export that an earlier run requested and that is still to be read.
+        is_needed: Whether a fresh export is requested.
+    """
+
+    reused: Export | None
+    is_needed: bool
+
+
+def plan_request(
+    requested_id: str | None,
+    exports: Iterable[Export],
+    bookmark: Bookmark | None,
+    *,
+    now: datetime,
+    max_age: timedelta,
+) -> RequestPlan:
+    """Decide what happens to the export that an earlier run requested.
+
+    Args:
+        requested_id: Its id, from the state.
+        exports: All exports.
+        bookmark: What was loaded.
+        now: The present.
+        max_age: Age up to which a completed export counts as fresh.
+
+    Returns:
+        The export to read, if any, and whether a fresh one is requested.
+    """
+    requested = next((e for e in exports if e.id == requested_id), None)
+    if requested is None or is_obsolete(requested, bookmark):
+        return RequestPlan(None, is_needed=True)
+    if requested.status == "completed":
+        return RequestPlan(requested, is_needed=now - requested.completed_at > max_age)
+    if requested.status == "pending" and now - requested.created_at <= MAX_PENDING:
+        return RequestPlan(requested, is_needed=False)
+    return RequestPlan(None, is_needed=True)
+
+
+def nothing_read_reason(
+    model: str, completed: Sequence[Export], bookmark: Bookmark | None, *, start: datetime | None
+) -> tuple[str, bool]:
+    """Say why no export of a model is read, and whether that is worth a warning."""
+    if not completed:
+        text = f"There is no completed export of {model} yet: make one in Dynamic's dashboard, or set request_exports."
+        return text, True
+    newest = completed[-1].id
+    if start and completed[-1].completed_at < start:
+        return f"Nothing of {model} is read: the newest completed export, {newest}, is older than start_date.", True
+    if bookmark and newest in bookmark.export_ids:
+        return f"Nothing new of {model}: the newest completed export, {newest}, was loaded before.", False
+    text = f"Nothing new of {model}: a newer export than {newest}, the newest completed one listed, was loaded before."
+    return text, False
+
+
+def passed_over_notes(
+    model: str, exports: Iterable[Export], bookmark: Bookmark | None, known_ids: Sequence[str] | None
+) -> list[str]:
+    """Name the completed exports of a model that are never read unless `export_ids` names them.
+
+    Args:
+        model: `users` or `visits`.
+        exports: All exports.
+        bookmark: What was loaded.
+        known_ids: With `snapshots: all`, the exports that were listed in the run before; None where that is unknown.
+
+    Returns:
+        Lines for the log; none for what earlier runs have named.
+    """
+    completed = [e for e in oldest_first(exports) if e.model == model and e.status == "completed"]
+    notes = []
+    parts = [e for e in completed if e.is_part and (bookmark is None or e.completed_at > bookmark.instant)]
+    if parts:
+        notes.append(
+            f"{plural(len(parts), 'export')} of {model} passed over, because a filter made only a part:"
+            f" {_ids(parts)}. To read one, name it in export_ids."
+        )
+    if bookmark is None or known_ids is None:
+        return notes
+    loaded = {*known_ids, *bookmark.export_ids}
+    late = [e for e in completed if not e.is_part and bookmark.covers(e) and e.id not in loaded]
+    if late:
+        notes.append(
+            f"{plural(len(late), 'export')} of {model} appeared after a newer one was loaded, and is not read:"
+            f" {_ids(late)}. To read one, name it in export_ids."
+        )
+    return notes
+
+
+def failed_notes(model: str, exports: Iterable[Export], bookmark: Bookmark | None) -> list[str]:
+    """Name the failed exports of a model that are newer than the bookmark; in one line before the first load."""
+    failed = [e for e in oldest_first(exports) if e.model == model and e.failure_reason]
+    if bookmark:
+        return [f"{e.failure_reason}." for e in failed if e.completed_at > bookmark.instant]
+    if len(failed) > 1:
+        return [f"{plural(len(failed), 'export')} of {model} can't be read. The newest: {failed[-1].failure_reason}."]
+    return [f"{e.failure_reason}." for e in failed]
+
+
+def _ids(exports: Sequence[Export]) -> str:
+    shown = ", ".join(e.id for e in exports[-3:])
+    return shown if len(exports) <= 3 else f"{shown} and {len(exports) - 3} more"  # noqa: PLR2004 (a short line)
