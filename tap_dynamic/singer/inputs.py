@@ -11,7 +11,9 @@ from singer_sdk.plugin_base import JSONSchemaValidator
 from singer_sdk.singerlib import Schema
 from singer_sdk.singerlib.catalog import Metadata
 
+from tap_dynamic.api.exports import MODELS
 from tap_dynamic.errors import TapError
+from tap_dynamic.load.state import RowState
 from tap_dynamic.schemas import SCHEMAS
 
 if TYPE_CHECKING:
@@ -26,17 +28,8 @@ STATE_SCHEMA: dict[str, Any] = {
             "additionalProperties": {
                 "type": "object",
                 "properties": {
-                    "replication_key_value": {"type": ["string", "null"]},
-                    "export_ids": {**STRINGS, "type": ["array", "null"]},
-                    "key_properties": STRINGS,
-                    "text_columns": STRINGS,
-                    "requested_export_id": {"type": ["string", "null"]},
                     "partitions": {"type": "array", "items": {"type": "object", "required": ["context"]}},
                     "progress_markers": {"type": "object"},
-                    "base_export_id": {"type": "string"},
-                    "begun_exports": {"type": "object", "additionalProperties": {"type": "string"}},
-                    "fingerprint": {"type": "string"},
-                    "table_version": {"type": "integer"},
                 },
             },
         }
@@ -97,7 +90,12 @@ CATALOG_SCHEMA: dict[str, Any] = {
 
 def check_state(file: IO[str] | None) -> IO[str] | None:
     """Check the file of `--state`; return one like it, to be read."""
-    return _checked(file, "state", STATE_SCHEMA, "Repair it, or run a full refresh.")
+    checked = _checked(file, "state", STATE_SCHEMA, "Repair it, or run a full refresh.")
+    if checked:
+        bookmarks = json.loads(checked.getvalue()).get("bookmarks", {})
+        for model in MODELS:
+            RowState.parse(bookmarks.get(model, {}), f"bookmarks.{model}")
+    return checked
 
 
 def check_catalog(file: IO[str] | None) -> IO[str] | None:
@@ -126,7 +124,7 @@ def _refuse(constant: str) -> None:
     raise ValueError(constant)
 
 
-def _checked(file: IO[str] | None, name: str, schema: dict[str, Any], advice: str) -> IO[str] | None:
+def _checked(file: IO[str] | None, name: str, schema: dict[str, Any], advice: str) -> io.StringIO | None:
     if file is None:
         return None
     try:
