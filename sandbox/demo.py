@@ -6,12 +6,14 @@ Reads from Dynamic if TAP_DYNAMIC_ENVIRONMENT_ID and TAP_DYNAMIC_API_TOKEN are s
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import sys
 import uuid
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from sandbox.data import HEADERS, rows, to_csv
+from sandbox.data import HEADERS, rows, to_csv, user_rows
 from sandbox.interpreters import NoInterpreterError, loader_interpreter
 from sandbox.query import query
 from sandbox.server import Sandbox
@@ -20,22 +22,38 @@ from sandbox.steps import Interrupted, Steps, interrupt_on_signals
 from sandbox.terminal import Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 MELTANO_COMMAND = ROOT / ".venv" / MELTANO[0] / BIN / "meltano"
 PLUGINS = {"tap-dynamic": "extractors", "target-duckdb": "loaders"}
 CREDENTIALS = ("TAP_DYNAMIC_ENVIRONMENT_ID", "TAP_DYNAMIC_API_TOKEN")
 USERS, VISITS, NEW_VISITS, SEED = 500, 2000, 12, 2
-CHANGED_USER, DELETED_USER = 1, 3
-"""Row numbers of the users who are changed and deleted before night 2."""
+RENAMED, UNLINKED, DELETED = 4, 5, 7
+"""Numbers of the users who change a name, unlink a wallet and are deleted before night 2."""
+NEW_NAME, UNLINKED_WALLET = "Novák", "rainbow"
 SAMPLE_COLUMNS = {
-    "users": ["id", "email", "firstname", "lastname", "wallet", "lastvisit"],
+    "users": [
+        "user_firstname",
+        "user_lastname",
+        "verified_credential_format",
+        "verified_credential_walletname",
+        "verified_credential_address",
+        "user_lastvisit",
+    ],
     "visits": ["id", "address", "chain", "walletname", "createdat"],
     "exports": ["id", "model", "status", "completedat"],
 }
 """Columns to show of each table, where it has them."""
+STREAM_MAPS = """{"users": {"verified_credential_id": "verified_credential_id or 'none'"}}"""
+"""Fills the key of a user without a credential, because target-duckdb loads an empty text as null."""
+PREFIXES = ("user_", "verified_credential_")
+"""Prefixes of the users' columns, left out above a sample."""
 DATES = {"lastvisit", "createdat", "completedat"}
-SAMPLE_SIZE = 4
+SAMPLE_SIZE = 5
+EXAMPLE = "select verified_credential_chain, count(*) from users group by 1"
+
+CHANGES = {"added": "green", "changed": "yellow", "unlinked": "red", "deleted": "red"}
+"""What can become of a user, and the colour in which it is shown."""
 
 Record = dict[str, Any]
 
@@ -59,6 +77,7 @@ class Demo:
             if self.is_real or not name.startswith(("TAP_DYNAMIC_", "TARGET_DUCKDB_"))
         }
         self.variables["TARGET_DUCKDB_FILEPATH"] = str(self.database)
+        self.variables.setdefault("TAP_DYNAMIC_STREAM_MAPS", STREAM_MAPS)
         self.steps = Steps(terminal, self.variables, secret=environment.get(CREDENTIALS[1], ""))
 
     def run(self) -> None:
@@ -102,23 +121,22 @@ class Demo:
         """Load an export of each model, then a newer one in which a few rows differ."""
         self.database.unlink(missing_ok=True)
         self.variables.update(sandbox.variables, TAP_DYNAMIC_CHANGES_ONLY="true")
-        users, visits = list(rows("users", USERS + 1, SEED)), list(rows("visits", VISITS + NEW_VISITS, SEED))
+        visits = list(rows("visits", VISITS + NEW_VISITS, SEED))
         self.terminal.heading("Night 1: the first exports, loaded as a whole")
-        add_exports(sandbox, "2026-10-01", users[:USERS], visits[:VISITS])
+        add_exports(sandbox, "2026-10-01", list(user_rows(USERS, SEED)), visits[:VISITS])
         self.load("sandbox", "--full-refresh", "--force")  # an interrupted demo can leave a job that seems to run
         before = self.users()
-        self.terminal.line(f"{len(before):,} users and {VISITS:,} visits are loaded.", indent=2)
+        text = f"{len(before):,} users in {sum(map(len, before.values())):,} rows and {VISITS:,} visits are loaded."
+        self.terminal.line(text, indent=2)
 
         self.terminal.heading("Night 2: newer exports; changes_only loads what changed")
-        country = HEADERS["users"].index("country")
-        users[CHANGED_USER][country] = "FR"
-        del users[DELETED_USER]
+        users = second_night()
         add_exports(sandbox, "2026-10-02", users, visits)
         self.load("sandbox")
         self.show_changes(before, self.users())
-        sent = [self.rows_of_newest_export(table) for table in ("users", "visits")]
-        text = f"{sent[0]} of {len(users):,} users and {sent[1]} of {len(visits):,} visits were sent to DuckDB."
-        self.terminal.line(text, indent=2)
+        users_sent, visits_sent = (self.rows_of_newest_export(table) for table in ("users", "visits"))
+        text = f"{users_sent:,} of {len(users):,} rows of users and {visits_sent:,} of {len(visits):,} visits"
+        self.terminal.line(f"{text} were sent to DuckDB.", indent=2)
 
     def rows_of_newest_export(self, table: str) -> int:
         """Return the number of rows that the newest export left in a table."""
@@ -126,26 +144,17 @@ class Demo:
         result = query(self.database, f"from {table} select count(*) where _sdc_exported_at = ({newest})")
         return int(result.rows[0][0])
 
-    def users(self) -> dict[str, Record]:
-        """Return the rows of the users' table by id."""
-        return {record["id"]: record for record in query(self.database, "from users").records}
+    def users(self) -> dict[str, list[Record]]:
+        """Return the rows of each user by the user's id."""
+        records = query(self.database, "from users order by user_id, verified_credential_id").records
+        return {key: list(group) for key, group in itertools.groupby(records, lambda record: record["user_id"])}
 
-    def show_changes(self, before: dict[str, Record], after: dict[str, Record]) -> None:
-        """Show who was added, changed and deleted."""
-        for key, user in after.items():
-            if key not in before:
-                self.terminal.labelled("added  ", describe(user), "green")
-        for key, user in after.items():
-            changes = [
-                f"{name} {before[key][name] or 'empty'} is now {value or 'empty'}"
-                for name, value in user.items()
-                if key in before and not name.startswith("_sdc_") and value != before[key][name]
-            ]
-            if changes:
-                self.terminal.labelled("changed", f"{describe(user)}: {', '.join(changes)}", "yellow")
-        for user in after.values():
-            if user["_sdc_deleted_at"]:
-                self.terminal.labelled("deleted", f"{describe(user)}: marked in _sdc_deleted_at", "red")
+    def show_changes(self, before: dict[str, list[Record]], after: dict[str, list[Record]]) -> None:
+        """Show what became of each user whose rows differ."""
+        changes = [change for key, now in after.items() for change in describe_changes(before.get(key, []), now)]
+        for label, style in CHANGES.items():
+            for text in (text for other, text in changes if other == label):
+                self.terminal.labelled(f"{label:8}", text, style)
 
     def tables(self) -> list[str]:
         """Return the tables that have rows."""
@@ -160,12 +169,18 @@ class Demo:
         present = query(self.database, f"from {table} limit 0").columns
         condition = "where _sdc_deleted_at is null" if "_sdc_deleted_at" in present else ""
         order = "order by _sdc_row_number" if "_sdc_row_number" in present else ""
-        (count,) = query(self.database, f"from {table} select count(*) {condition}").rows[0]
+        users = "count(distinct user_id)" if "user_id" in present else "null"
+        count, persons = query(self.database, f"from {table} select count(*), {users} {condition}").rows[0]
+        size = counted(count, "rows") if persons is None else f"{counted(persons, 'users')}, {counted(count, 'rows')}"
         sample = query(self.database, f"from {table} {condition} {order} limit {SAMPLE_SIZE}").records
         columns = [name for name in SAMPLE_COLUMNS[table] if name in present] or present
-        self.terminal.heading(f"{table} ({count:,} row{'' if count == 1 else 's'})")
+        names = [short_name(name) for name in columns]
+        self.terminal.heading(f"{table} ({size})")
+        if names != columns:
+            self.terminal.line(f"One row per verified credential; {' and '.join(PREFIXES)} left out:", indent=2)
         self.terminal.table(
-            columns, [[str(row[c])[:10] if c in DATES and row[c] else row[c] for c in columns] for row in sample]
+            names,
+            [[str(row[c])[:10] if n in DATES and row[c] else row[c] for c, n in zip(columns, names)] for row in sample],
         )
 
     def show_next_steps(self, tables: list[str]) -> None:
@@ -182,7 +197,7 @@ class Demo:
             self.terminal.command("python3 -m sandbox.query", f'"from {tables[0]} limit 10"')
             self.terminal.line("Load your own warehouse every night: see README.md.", indent=2)
         else:
-            self.terminal.command("python3 -m sandbox.query", '"select chain, count(*) from users group by 1"')
+            self.terminal.command("python3 -m sandbox.query", f'"{EXAMPLE}"')
             self.terminal.line("Load your own exports with a token of your environment:", indent=2)
             self.terminal.command(f"export {CREDENTIALS[0]}=...")
             self.terminal.command(f"export {CREDENTIALS[1]}=dyn_...")
@@ -209,9 +224,66 @@ def add_exports(sandbox: Sandbox, day: str, users: list[list[str]], visits: list
         )
 
 
+def second_night() -> list[list[str]]:
+    """Return the rows of users of the second night: a user is new, one has a new name, one unlinked a wallet."""
+    identifiers = {number: list(user_rows(number + 1, SEED))[-1][0] for number in (RENAMED, UNLINKED, DELETED)}
+    user_id, last_name = (HEADERS["users"].index(name) for name in ("user_id", "user_lastName"))
+    wallet = HEADERS["users"].index("verified_credential_walletName")
+    table = [row for row in user_rows(USERS + 1, SEED) if row[user_id] != identifiers[DELETED]]
+    for row in table:
+        if row[user_id] == identifiers[RENAMED]:
+            row[last_name] = NEW_NAME
+    return [row for row in table if (row[user_id], row[wallet]) != (identifiers[UNLINKED], UNLINKED_WALLET)]
+
+
+def describe_changes(before: list[Record], now: list[Record]) -> Iterator[tuple[str, str]]:
+    """Yield what became of a user, each as a label of `CHANGES` and a text.
+
+    Args:
+        before: The user's rows before the night.
+        now: The user's rows after it.
+    """
+    name = describe(now[0])
+    gone = [row for row in now if row["_sdc_deleted_at"]]
+    earlier = {row["verified_credential_id"]: row for row in before}
+    if not before:
+        yield "added", f"{name}: {counted(len(now), 'rows')}"
+    elif len(gone) == len(now):
+        yield "deleted", f"{name}: {counted(len(gone), 'rows')}, marked in _sdc_deleted_at"
+    else:
+        for row in gone:
+            wallet = f"{row['verified_credential_walletname']} {shorten(row['verified_credential_address'])}"
+            yield "unlinked", f"{wallet} of {name}: 1 row, marked in _sdc_deleted_at"
+        changes: Counter[str] = Counter()
+        for row in now:
+            old = earlier.get(row["verified_credential_id"], row)
+            changes.update(
+                f"{column} {old[column] or '(empty)'} is now {value or '(empty)'}"
+                for column, value in row.items()
+                if not column.startswith("_sdc_") and value != old[column]
+            )
+        for text, count in changes.items():
+            yield "changed", f"{describe(before[0])}: {text}, in {counted(count, 'rows')}"
+
+
 def describe(user: Record) -> str:
-    """Return a user's name and e-mail address."""
-    return f"{user['firstname']} {user['lastname']} <{user['email']}>"
+    """Return a user's name."""
+    return " ".join(name for name in (user["user_firstname"], user["user_lastname"]) if name)
+
+
+def shorten(address: str) -> str:
+    """Return the beginning and the end of an address, as wallets show it."""
+    return f"{address[:6]}…{address[-4:]}"
+
+
+def counted(count: int, plural: str) -> str:
+    """Return a count with its noun."""
+    return f"{count:,} {plural.removesuffix('s') if count == 1 else plural}"
+
+
+def short_name(column: str) -> str:
+    """Return a column's name without the prefix of its group."""
+    return next((column.removeprefix(prefix) for prefix in PREFIXES if column.startswith(prefix)), column)
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
-SHORTENED = {"id", "address", "wallet"}
-"""Columns that lose characters first where a table is too wide."""
+SHORTENED = ("id", "address")
+"""Ends of the names of columns that lose characters first where a table is too wide."""
 SHORTEST = 9
 READABLE = 20
 """Cells below which other columns are rather left out than shortened."""
@@ -56,14 +56,17 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[Any]], width: in
     """
     cells = [[printable(value) for value in row] for row in [columns, *rows]]
     widths = [max(map(display_width, column)) for column in zip(*cells, strict=True)]
-    least = [min(w, SHORTEST if name in SHORTENED else READABLE) for name, w in zip(columns, widths, strict=True)]
+    least = [
+        min(w, max(display_width(name), SHORTEST if name.endswith(SHORTENED) else READABLE))
+        for name, w in zip(columns, widths, strict=True)
+    ]
     shown = len(columns)
     while shown > 1 and sum(least[:shown]) + GAP * (shown - 1) > width:
         shown -= 1
     widths = widths[:shown]
     while sum(widths) + GAP * (shown - 1) > width:
         reducible = [n for n in range(shown) if widths[n] > least[n]]
-        first = [n for n in reducible if columns[n] in SHORTENED]
+        first = [n for n in reducible if columns[n].endswith(SHORTENED)]
         widths[max(first or reducible or range(shown), key=widths.__getitem__)] -= 1
     for row in cells:
         line = (" " * GAP).join(pad(clip(cell, w), w) for cell, w in zip(row, widths))

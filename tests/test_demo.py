@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sandbox.data import csv_file
-from sandbox.demo import describe_source
+from sandbox.demo import Record, describe_changes, describe_source
 from sandbox.interpreters import NoInterpreterError, choose_interpreter, find_interpreters
 from sandbox.picture import PROMPT, draw
 from sandbox.server import Fault
@@ -134,20 +134,23 @@ def test_each_step_has_a_duration(output: Output) -> None:
 
 @in_a_project
 def test_the_second_night_loads_what_changed(output: Output) -> None:
-    assert output.after("Night 1")[1:] == ["  500 users and 2,000 visits are loaded."]
+    assert output.after("Night 1")[1:] == ["  500 users in 1,250 rows and 2,000 visits are loaded."]
     assert output.after("Night 2")[1:] == [
-        "  added    Eun-ji Sørensen <eunji500@example.com>",
-        "  changed  Eun-ji Novák <eunji1@example.com>: country DE is now FR",
-        "  deleted  Jürgen Okafor <juergen3@example.com>: marked in _sdc_deleted_at",
-        "  3 of 500 users and 12 of 2,012 visits were sent to DuckDB.",
+        "  added     Eun-ji O'Neill: 2 rows",
+        "  changed   Grace Okafor: user_lastname Okafor is now Novák, in 3 rows",
+        "  unlinked  rainbow 0x6012…8094 of Inés Müller: 1 row, marked in _sdc_deleted_at",
+        "  deleted   Hiro de la Cruz: 2 rows, marked in _sdc_deleted_at",
+        "  8 of 1,249 rows of users and 12 of 2,012 visits were sent to DuckDB.",
     ]
 
 
 @in_a_project
 def test_the_tables_show_what_a_person_looks_for(output: Output) -> None:
     users, visits, exports = (output.after(f"{table} (") for table in ("users", "visits", "exports"))
-    assert users[0].split() == ["id", "email", "firstname", "lastname", "wallet", "lastvisit"]
-    assert "eunji1@example.com" in users[2]
+    assert "users (500 users, 1,249 rows)" in output.lines
+    assert users[0] == "  One row per verified credential; user_ and verified_credential_ left out:"
+    assert users[1].split() == ["firstname", "lastname", "format", "walletname", "address", "lastvisit"]
+    assert re.fullmatch(r"  Chloé +Smith, Jr\. +blockchain +metamask +0xEdd85\w+… +2026-09-01", users[3])
     assert visits[0].split() == ["id", "address", "chain", "walletname", "createdat"]
     assert [row.split()[1:3] for row in exports[1:]] == [["users", "completed"], ["visits", "completed"]] * 2
 
@@ -161,12 +164,13 @@ def test_the_next_steps_work(output: Output, project: Project) -> None:
         "    export TAP_DYNAMIC_API_TOKEN=dyn_...",
         "    python3 -m sandbox.demo",
     ]
-    module, *arguments = shlex.split(next(line for line in steps if "sandbox.query" in line))[2:]
+    command = "\n".join(steps).partition("python3 -m ")[2].partition("\n  Load")[0]
+    module, *arguments = shlex.split(command.replace("\\\n", ""))  # as a shell reads a continued line
     query = project.start(module.removeprefix("sandbox."), *arguments)
     rows = query.communicate(timeout=60)[0].splitlines()
     assert query.returncode == 0
-    assert rows[0].split() == ["chain", "count_star()"]
-    assert sum(int(row.split()[1]) for row in rows[1:]) == 501
+    assert rows[0].split() == ["verified_credential_chain", "count_star()"]
+    assert sum(int(row.split()[-1]) for row in rows[1:]) == 1252  # with the three that are marked as deleted
 
 
 @in_a_project
@@ -201,7 +205,7 @@ def test_with_a_token_it_reads_from_dynamic(output: Output, project: Project, sa
     text, _ = demo.communicate(timeout=120)
     assert demo.returncode == 0, text
     assert "Source: your environment of Dynamic" in text
-    assert "users (7 rows)" in text
+    assert "users (3 users, 7 rows)" in text
     assert "The database is output/warehouse.duckdb." in text
     assert sandbox.config["api_token"] not in text
     assert max(map(display_width, text.splitlines())) <= 60
@@ -270,12 +274,64 @@ def test_an_interpreter_that_does_not_start_is_not_chosen(tmp_path: Path, monkey
 
 @pytest.mark.parametrize("width", [20, 60, 80, 200])
 def test_a_table_fits_its_width(width: int) -> None:
-    columns = ["id", "email", "lastname", "wallet", "note"]
+    columns = ["user_id", "email", "lastname", "address", "note"]
     rows: list[list[Any]] = [["5" * 36, f"{'a' * 30}@example.com", "王" * 9, "0x" + "f" * 40, None], [1, 2, 3, 4, 5]]
     lines = list(table_lines(columns, rows, width))
     assert max(map(display_width, lines)) <= width
-    assert lines[0].startswith("id")
+    assert lines[0].startswith("user_id")
     assert (lines[1].split()[0] == "5" * 36) is (width == 200)
+
+
+def test_a_column_is_left_out_rather_than_its_name_cut() -> None:
+    columns, address = ["user_id", "verified_credential_address", "chain"], "0x" + "f" * 40
+    assert list(table_lines(columns, [["5" * 36, address, "EVM"]], 38)) == [
+        "user_id    verified_credential_address",
+        "55555555…  0xffffffffffffffffffffffff…",
+        "Too narrow for: chain",
+    ]
+
+
+PERSON = {"user_id": "1", "user_firstname": "Ada", "user_lastname": None, "_sdc_deleted_at": None}
+EMAIL = {**PERSON, "verified_credential_id": "e", "verified_credential_walletname": None}
+WALLET = {
+    **PERSON,
+    "verified_credential_id": "w",
+    "verified_credential_walletname": "phantom",
+    "verified_credential_address": "0123456789abcdef",
+}
+NONE = {**PERSON, "verified_credential_id": "", "verified_credential_walletname": None}
+RENAMED = {"user_firstname": "Grace"}
+GONE = {"_sdc_deleted_at": "2026-10-02"}
+CHANGES: dict[str, tuple[list[Record], list[Record], list[tuple[str, str]]]] = {
+    "nothing": ([EMAIL, WALLET], [EMAIL, WALLET], []),
+    "a new user": ([], [EMAIL, WALLET], [("added", "Ada: 2 rows")]),
+    "a new user without a credential": ([], [NONE], [("added", "Ada: 1 row")]),
+    "a new name": (
+        [EMAIL, WALLET],
+        [{**EMAIL, **RENAMED}, {**WALLET, **RENAMED}],
+        [("changed", "Ada: user_firstname Ada is now Grace, in 2 rows")],
+    ),
+    "a name that was empty": (
+        [EMAIL],
+        [{**EMAIL, "user_lastname": "Müller"}],
+        [("changed", "Ada: user_lastname (empty) is now Müller, in 1 row")],
+    ),
+    "a wallet is unlinked": (
+        [EMAIL, WALLET],
+        [EMAIL, {**WALLET, **GONE}],
+        [("unlinked", "phantom 012345…cdef of Ada: 1 row, marked in _sdc_deleted_at")],
+    ),
+    "the user is deleted": (
+        [EMAIL, WALLET],
+        [{**EMAIL, **GONE}, {**WALLET, **GONE}],
+        [("deleted", "Ada: 2 rows, marked in _sdc_deleted_at")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "now", "described"), CHANGES.values(), ids=CHANGES)
+def test_what_became_of_a_user(before: list[Record], now: list[Record], described: list[tuple[str, str]]) -> None:
+    assert list(describe_changes(before, now)) == described
 
 
 def test_cells_contain_no_control_characters() -> None:
