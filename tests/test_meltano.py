@@ -88,20 +88,30 @@ def test_a_setting_changes_one_line_of_the_project_file(project: Project) -> Non
 
 
 def test_types_keys_and_unusual_headers(project: Project, tap: Tap, sandbox: Sandbox, postgres: Postgres) -> None:
-    """The example of docs/columns.md: two custom fields, one with a type set by the user, and a user-defined key."""
-    sandbox.add(
-        "users", to_csv([["id", "wallet", "favorite color", "points"], ["1", "a", "red", "007"], ["1", "b", "", ""]])
-    )
+    """The example of docs/columns.md: types set by the user, and a user-defined key."""
+    names = [
+        "user_id",
+        *(f"verified_credential_{name}" for name in ("id", "walletAdditionalAddresses", "signInEnabled")),
+        "favorite color",
+    ]
+    sandbox.add("users", to_csv([names, ["1", "a", '["x"]', "true", "red"], ["1", "b", "", "", ""]]))
     header = ["id", "e.mail", "Größe 📏", "a b", "", "a b", "A B", "select"]
     sandbox.add("visits", to_csv([header, [str(n) for n in range(8)]]))
     example = (ROOT / "docs" / "columns.md").read_text().split("```yaml\n")[1].split("```")[0]
     project.edit(**yaml.safe_load(example))
     project(*RUN, **sandbox.variables)
-    assert project.duckdb('select id, wallet, "favorite color", points from dynamic.users order by wallet') == [
-        ["1", "a", "red", 7],
-        ["1", "b", None, None],
+    columns = ", ".join(f'"{name}"' for name in names)
+    assert project.duckdb(f"select {columns} from dynamic.users order by verified_credential_id") == [
+        ["1", "a", '["x"]', "true", "red"],
+        ["1", "b", None, None, None],
     ]
-    query = 'select id, "e.mail", "{}", "a b", column_5, "a b_2", "{}", "select" from dynamic.visits'
+    kinds = dict(project.duckdb("select column_name, data_type from information_schema.columns"))
+    assert (kinds[names[2].lower()], kinds[names[3].lower()]) == ("JSON", "VARCHAR")
+    # The key that the example sets: each export adds its rows.
+    sandbox.add("visits", to_csv([header, [str(n) for n in range(8)]]))
+    project(*RUN, **sandbox.variables)
+    assert project.duckdb("select count(*), count(distinct id) from dynamic.visits") == [[2, 1]]
+    query = 'select id, "e.mail", "{}", "a b", column_5, "a b_2", "{}", "select" from dynamic.visits limit 1'
     rows = project.duckdb(query.format("größe 📏", "a b_3"))
     assert rows == [[str(n) for n in range(8)]]
     project.feed("target-postgres", tap().out, **postgres.config)
