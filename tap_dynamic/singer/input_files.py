@@ -1,0 +1,102 @@
+"""The files of `--config`, `--state` and `--catalog`: JSON in UTF-8, whatever the locale."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from singer_sdk.plugin_base import JSONSchemaValidator
+
+from tap_dynamic.errors import TapError
+from tap_dynamic.singer.catalog import CATALOG_SCHEMA, STRINGS
+
+STATE_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "bookmarks": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "properties": {
+                    "replication_key_value": {"type": ["string", "null"]},
+                    "export_ids": {**STRINGS, "type": ["array", "null"]},
+                    "key_properties": STRINGS,
+                    "text_columns": STRINGS,
+                    "requested_export_id": {"type": ["string", "null"]},
+                    "partitions": {"type": "array", "items": {"type": "object", "required": ["context"]}},
+                    "progress_markers": {"type": "object"},
+                    "base_export_id": {"type": "string"},
+                    "begun_exports": {"type": "object", "additionalProperties": {"type": "string"}},
+                    "fingerprint": {"type": "string"},
+                    "table_version": {"type": "integer"},
+                },
+            },
+        }
+    },
+}
+
+
+def read_config(path: str) -> dict[str, Any]:
+    """Read a file of `--config`."""
+    return _checked(_load(path, "config"), "config", {"type": "object"})
+
+
+def read_catalog(path: str) -> dict[str, Any]:
+    """Read the file of `--catalog`."""
+    return _checked(_load(path, "catalog"), "catalog", CATALOG_SCHEMA)
+
+
+def read_state(path: str) -> dict[str, Any]:
+    """Read the file of `--state`: a state, the STATE message around it, or what `meltano state get` prints."""
+    state = _checked(unwrap_state(_load(path, "state")), "state", STATE_SCHEMA)
+    if state and "bookmarks" not in state:
+        msg = "The state has no bookmarks. Use the value of the last STATE message, or run a full refresh without it."
+        raise TapError(msg)
+    return state
+
+
+def unwrap_state(content: Any) -> Any:
+    """Return the state inside a STATE message, or inside the output of `meltano state get`."""
+    if isinstance(content, dict) and content.get("type") == "STATE":
+        return content.get("value")
+    if isinstance(content, dict) and set(content) == {"singer_state"}:
+        return content["singer_state"]
+    return content
+
+
+ADVICE = {
+    "config": "Correct it.",
+    "catalog": "Run the discovery again.",
+    "state": "Repair it, or run a full refresh.",
+}
+
+
+def _load(path: str, name: str) -> Any:
+    try:
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        msg = f"The file of --{name} can't be read ({reason.lower()}). Check its path."
+        raise TapError(msg) from None
+    try:
+        content = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse)
+        json.dumps(content, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        msg = f"The {name} is corrupt: it is not JSON in UTF-8. {ADVICE[name]}"
+        raise TapError(msg) from None
+    return content
+
+
+def _refuse(constant: str) -> None:
+    """Refuse NaN and infinite numbers, which are not JSON."""
+    raise ValueError(constant)
+
+
+def _checked(content: Any, name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    for error in JSONSchemaValidator(schema).iter_errors(content):
+        place = ".".join(str(part) for part in error.absolute_path) or "the top level"
+        msg = f"The {name} is corrupt: {place} is not as it must be ({error.validator}). {ADVICE[name]}"
+        raise TapError(msg)
+    return dict(content)
