@@ -6,8 +6,11 @@ import copy
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,6 +161,35 @@ def test_metadata_for_all_streams_leaves_the_exports_as_they_are(
     assert [m["record"] for m in run.of("RECORD")] == [m["record"] for m in plain.of("RECORD")]
 
 
+def test_a_catalog_without_metadata_of_the_stream(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+    sandbox.add("users", csv_file("users", 3))
+    catalog = copy.deepcopy(documented)
+    for entry in catalog["streams"]:
+        entry["metadata"] = [item for item in entry["metadata"] if item["breadcrumb"]]
+    run = tap(_catalog=catalog)
+    assert run.code == 0, run.log
+    assert [record["status"] for record in run.records("exports")] == ["completed"]
+
+
+def test_an_api_at_an_ipv6_address(tap: Tap) -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(401)
+
+    class Server(HTTPServer):
+        address_family = socket.AF_INET6
+
+    try:
+        server = Server(("::1", 0), Refusing)
+    except OSError:
+        pytest.skip("no IPv6")
+    with server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        run = tap("--discover", api_url=f"http://[::1]:{server.server_port}/api/v0")
+    assert run.code == 1
+    assert run.errors[0].startswith("Dynamic refused the API token (401)")
+
+
 # --- before and after the run
 
 LOGGING: list[tuple[str, str]] = [
@@ -178,6 +210,12 @@ def test_logging_that_cannot_be_set_up(
     assert (run.code, run.out) == (1, "")
     assert run.errors == [f"Logging can't be set up by {name}: correct or unset it."]
     assert len(run.log.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["LOGLEVEL", "TAP_DYNAMIC_LOGLEVEL", "SINGER_SDK_LOG_CONFIG"])
+def test_an_empty_variable_of_logging_is_none(tap: Tap, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "")
+    assert tap().code == 0
 
 
 @pytest.mark.parametrize("option", ["--state", "--catalog", "--config"])

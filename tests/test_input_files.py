@@ -117,6 +117,17 @@ def test_files_are_utf_8_whatever_the_locale(sandbox: Sandbox, tap: Tap) -> None
     assert [message["record"]["gr\u00f6\u00dfe"] for message in records] == ["a"]
 
 
+@pytest.mark.parametrize("stdin", [b'{"bookmarks": {}}', None], ids=["given", "closed"])
+def test_a_state_from_stdin(tap: Tap, stdin: bytes | None) -> None:
+    command = tap.command("--state", "-")
+    if stdin is None:
+        command = ["sh", "-c", 'exec "$@" <&-', "sh", *command]
+    run = subprocess.run(command, input=stdin, capture_output=True, timeout=60, check=False)
+    assert run.returncode == (1 if stdin is None else 0)
+    assert (b"The file of --state can't be read" in run.stderr) == (stdin is None)
+    assert b"unexpectedly" not in run.stderr
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="needs /dev/fd")  # noqa: PTH110
 def test_a_config_that_can_be_read_once_only(sandbox: Sandbox) -> None:
     """As the shell's `--config <(...)` makes it."""

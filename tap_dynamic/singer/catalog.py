@@ -77,11 +77,11 @@ def complete_exports(catalog: Catalog) -> None:
         return
     entry.schema = Schema.from_dict(SCHEMAS.get_schema("exports"))
     entry.key_properties = ["id"]
-    # Meltano's `metadata` can set these for all streams at once; the list of exports is always read whole.
+    if () not in entry.metadata:
+        entry.metadata.root.selected = True  # as the SDK reads a catalog that does not say
+    # Meltano's `metadata` can set these for all streams.
     root = entry.metadata.root
     entry.replication_key = entry.replication_method = root.replication_key = root.forced_replication_method = None
-    if not entry.metadata:
-        entry.metadata.root.selected = True  # what the SDK reads into a catalog without metadata
     entry.metadata["properties", "id"].inclusion = Metadata.InclusionType.AUTOMATIC
     column = entry.metadata["properties", "downloadUrl"]
     if column.selected is not True:

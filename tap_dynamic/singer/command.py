@@ -35,6 +35,9 @@ def prepare_command() -> click.Command:
     Raises:
         TapError: If the environment asks for a level or a configuration that can't be used.
     """
+    for name in LOGGING_VARIABLES:
+        if not os.environ.get(name, "set"):
+            del os.environ[name]  # the SDK takes an empty one for a value
     try:
         return TapDynamic.cli
     except Exception:

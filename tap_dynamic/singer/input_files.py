@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
+import click
 from singer_sdk.plugin_base import JSONSchemaValidator
 
 from tap_dynamic.errors import TapError
@@ -75,8 +74,9 @@ ADVICE = {
 
 def _load(path: str, name: str) -> Any:
     try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    except (OSError, ValueError) as error:
+        with click.open_file(path, "rb") as file:  # `-` is stdin
+            data = file.read()
+    except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "not a path"
         msg = f"The file of --{name} can't be read ({reason.lower()}). Check its path."
         raise TapError(msg) from None
