@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
+import json
 import os
 import signal
 import sys
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
+import click
 from singer_sdk import Stream, Tap
-from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.configuration._dict_config import parse_environment_config
+from singer_sdk.tap_base import CliTestOptionValue
 
 from tap_dynamic.api.client import ExportsApi
 from tap_dynamic.download.host import FileHost
@@ -18,12 +23,12 @@ from tap_dynamic.errors import TapError
 from tap_dynamic.output.messages import MessageWriter
 from tap_dynamic.redaction import redact_logs_of
 from tap_dynamic.settings import CONFIG_SCHEMA, normalize
-from tap_dynamic.singer import verdicts
-from tap_dynamic.singer.boundary import error_boundary
+from tap_dynamic.singer.catalog import complete_exports, selection_problem
 from tap_dynamic.singer.discovery import infer_layouts
-from tap_dynamic.singer.inputs import check_catalog, check_config, check_state, complete_exports
+from tap_dynamic.singer.input_files import read_catalog, read_config, read_state
 from tap_dynamic.singer.invalid_settings import describe, find_environment_problems, find_problems
 from tap_dynamic.singer.streams import ExportsStream, UsersStream, VisitsStream
+from tap_dynamic.singer.verdicts import only_verdicts
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -34,11 +39,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
-    import click
     from singer_sdk.singerlib import Catalog
 
 
 ENVIRONMENT_PREFIX = "TAP_DYNAMIC_"
+INPUT_FILES = {"catalog": read_catalog, "state": read_state}
+
+
+def read_input_file(_: click.Context, option: click.Parameter, path: str | None) -> IO[str] | None:
+    """Read a file as the callback of its option: the SDK's own ones are read in the encoding of the locale."""
+    return None if path is None else io.StringIO(json.dumps(INPUT_FILES[option.name or ""](path)))
 
 
 class TapDynamic(Tap):
@@ -59,8 +69,7 @@ class TapDynamic(Tap):
         normalize(self._config, self.config_jsonschema)
         errors = describe(find_problems(self._config, self.config_jsonschema))
         if errors and raise_errors:
-            msg = "Config validation failed"
-            raise ConfigValidationError(msg, errors=errors, schema=self.config_jsonschema)
+            raise TapError(*errors)
         return errors
 
     # --- HTTP
@@ -114,6 +123,8 @@ class TapDynamic(Tap):
         layouts = {}
         if self.input_catalog is None:
             layouts = infer_layouts(self.api, self.file_host, self.config.get("export_ids") or (), self.logger)
+        elif problem := selection_problem(self.input_catalog):
+            self.logger.warning("%s", problem)
         return [
             ExportsStream(self, self.api),
             UsersStream(self, self.api, self.file_host, layouts.get("users")),
@@ -130,37 +141,43 @@ class TapDynamic(Tap):
 
     @override
     @classmethod
-    def invoke(cls, *, state: IO[str] | None = None, catalog: IO[str] | None = None, **options: Any) -> None:
-        with error_boundary():
-            super().invoke(state=check_state(state), catalog=check_catalog(catalog), **options)
+    def get_singer_command(cls) -> click.Command:
+        command = super().get_singer_command()
+        for option in command.params:
+            if option.name in INPUT_FILES:
+                option.type, option.callback = click.Path(), read_input_file
+        return command
 
     @override
     @classmethod
     def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> Any:
-        with error_boundary():
-            for path in value:
-                if path == "ENV":
-                    schema = copy.deepcopy(cls.config_jsonschema)
-                    cls.append_builtin_config(schema)
-                    if errors := describe(find_environment_problems(os.environ, schema, ENVIRONMENT_PREFIX)):
-                        raise TapError(*errors)
-                check_config(path)
-            return super().cb_config(ctx, param, value)
+        if "ENV" in value:
+            cls._check_environment()
+        parsed = super().cb_config(ctx, param, tuple(path for path in value if path == "ENV"))
+        for path in value:
+            if path != "ENV":
+                parsed.config.update(read_config(path))
+        return parsed
 
-    @override
     @classmethod
-    def cb_discover(cls, ctx: click.Context, param: click.Option, value: bool) -> None:
-        with error_boundary():
-            super().cb_discover(ctx, param, value)
+    def _check_environment(cls) -> None:
+        """Reject variables, of `.env` too, that the SDK would misread or fail to read."""
+        try:
+            # Reads `.env`, and no setting. Private in the SDK, which looks for the file beside its own module.
+            parse_environment_config({}, ENVIRONMENT_PREFIX)
+        except (OSError, ValueError):
+            msg = "The file .env can't be read: it must be text in UTF-8."
+            raise TapError(msg) from None
+        cls.append_builtin_config(cls.config_jsonschema)
+        if problems := list(find_environment_problems(os.environ, cls.config_jsonschema, ENVIRONMENT_PREFIX)):
+            raise TapError(*describe(problems))
 
     @override
     @classmethod
     def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
-        with error_boundary():
-            try:
-                super().cb_test(ctx, param, value)
-            finally:
-                verdicts.log(ctx)
+        is_run = value not in {CliTestOptionValue.Disabled.value, CliTestOptionValue.Schema.value}
+        with only_verdicts() if is_run else contextlib.nullcontext():
+            super().cb_test(ctx, param, value)
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:

@@ -41,7 +41,7 @@ def serve_forks(connection: socket.socket) -> None:
     A request has the command-line arguments, the environment and the file descriptors of stdout and stderr; the answer
     is the process id. The process is reaped, and its exit code sent, when the other side asks for it.
     """
-    from tap_dynamic.tap import TapDynamic  # noqa: PLC0415 (only the server needs it)
+    from tap_dynamic.singer.command import run  # noqa: PLC0415 (only the server needs it)
 
     gc.freeze()
     while True:
@@ -58,7 +58,7 @@ def serve_forks(connection: socket.socket) -> None:
             sys.argv = ["tap-dynamic", *arguments]
             os.environ.clear()
             os.environ.update(environment)
-            run_and_exit(TapDynamic.cli, max_sleep)
+            run_and_exit(run, max_sleep)
         for descriptor in descriptors:
             os.close(descriptor)
         connection.send(b"%d" % pid)

@@ -1,18 +1,28 @@
-"""The command line: help, `--test` and the summary of a run."""
+"""The command line: what is printed, what is selected, and what ends it before and after a run."""
 
 from __future__ import annotations
 
+import copy
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from sandbox.data import csv_file
+from tests.conftest import select
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sandbox.server import Sandbox
-    from tests.conftest import Tap
+    from tests.conftest import Message, Run, Tap
 
 
 def test_help_and_version(tap: Tap) -> None:
@@ -36,37 +46,244 @@ def test_test_mode_reports_an_unknown_environment(tap: Tap) -> None:
     assert "belongs to another environment than environment_id 99999999-9999-4999-8999-999999999999" in error
 
 
-def test_test_mode_reports_that_there_is_no_completed_export(tap: Tap) -> None:
+def verdicts(run: Run) -> list[str]:
+    """Return what a test says, without times and names of loggers."""
+    return [" ".join(line.split("|")[index].strip() for index in (1, 3)) for line in run.log.splitlines()]
+
+
+def test_test_mode_says_that_there_is_nothing_to_read(sandbox: Sandbox, tap: Tap) -> None:
     run = tap("--test")
     assert run.code == 0
-    assert (
-        run.log.count("There is no completed export yet: make one in Dynamic's dashboard, or set request_exports.") == 2
-    )
+    found = f"the token is accepted for environment {sandbox.config['environment_id']}; 0 exports found"
+    assert [line for line in verdicts(run) if line.startswith("INFO")] == [
+        f"INFO Test of exports passed: {found}.",
+        "INFO Test of users passed: there is nothing to read.",
+        "INFO Test of visits passed: there is nothing to read.",
+    ]
+
+
+@pytest.mark.parametrize("settings", [{}, {"changes_only": True}, {"emit_activate_version_messages": True}])
+def test_test_mode_prints_a_verdict_on_each_stream_and_no_record(
+    sandbox: Sandbox, tap: Tap, settings: dict[str, Any]
+) -> None:
+    users = sandbox.add("users", csv_file("users", 10))
+    visits = sandbox.add("visits", csv_file("visits", 10))
+    run = tap("--test", **settings)
+    assert (run.code, run.out) == (0, "")
+    columns = 42 if "changes_only" in settings else 41
+    found = f"the token is accepted for environment {sandbox.config['environment_id']}; 2 exports found"
+    readable = f"export {users.id} is readable and has {columns} columns; the key is user_id, verified_credential_id"
+    assert verdicts(run)[:2] == [
+        f"INFO Test of exports passed: {found} (1 completed of users, 1 completed of visits).",
+        f"INFO Test of users passed: {readable}.",
+    ]
+    assert verdicts(run)[2].startswith(f"INFO Test of visits passed: export {visits.id} is readable and has ")
+    assert len(verdicts(run)) == 3
+
+
+def test_test_mode_ends_with_what_failed(sandbox: Sandbox, tap: Tap) -> None:
+    broken = sandbox.add("visits", b"id,address\n1,2,3\n")
+    run = tap("--test")
+    assert (run.code, run.out) == (1, "")
+    assert verdicts(run)[-3:] == [
+        "INFO Test of users passed: there is nothing to read.",
+        f"WARNING Test of visits failed: export {broken.id} can't be read.",
+        f"ERROR Stream visits, export {broken.id}, row 1: 3 fields, where the header has 2.",
+    ]
+
+
+def test_test_mode_at_debug_says_all(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGLEVEL", "debug")
+    run = tap("--test")
+    assert "METRIC" in run.log
+    assert run.out == ""
+
+
+def test_test_mode_can_still_print_schemas(tap: Tap) -> None:
+    assert [m["stream"] for m in tap("--test=schema").of("SCHEMA")] == ["exports", "users", "visits"]
 
 
 def test_a_run_ends_with_a_summary_of_each_stream(sandbox: Sandbox, tap: Tap) -> None:
     export = sandbox.add("users", csv_file("users", 1200))
     run = tap()
-    assert "users: 1 export read, 1,200 rows, 22 columns, 0." in run.log
+    assert "users: 1 export read, 1,200 rows, 41 columns, 0." in run.log
     assert "visits: 0 exports read, 0 rows, 0 columns, 0.0 s." in run.log
     again = tap(_state=run.state)
     assert f"Nothing new: the newest completed export, {export.id}, was loaded before." in again.log
 
 
-def test_test_mode_ends_with_a_verdict_on_each_stream(sandbox: Sandbox, tap: Tap) -> None:
-    sandbox.add("users", status="failed")
-    users = sandbox.add("users", csv_file("users", 10))
-    broken = sandbox.add("visits", b"id,address\n1,2,3\n")
-    run = tap("--test")
-    found = f"the token is accepted for environment {sandbox.config['environment_id']}; 3 exports found"
-    found += " (1 completed of users, 1 failed of users, 1 completed of visits)"
-    assert [line.split(" | ", 1)[1].split("| tap-dynamic ")[1].strip(" |") for line in run.log.splitlines()[-4:]] == [
-        f"Test of exports passed: {found}.",
-        f"Test of users passed: export {users.id} is readable and has 22 columns; the key is id.",
-        f"Test of visits failed: export {broken.id} can't be read.",
-        f"Stream visits, export {broken.id}, row 1: 3 fields, where the header has 2.",
-    ]
-    assert len(run.errors) == 1
+# --- what is selected
+
+UNSELECTED: list[tuple[tuple[str, ...], list[str]]] = [
+    ((), ["No stream is selected: nothing is loaded. Check the selection (select)."]),
+    (
+        ("exports",),
+        ["Neither users nor visits is selected: only the list of exports is loaded. Check the selection (select)."],
+    ),
+    (("users",), []),
+    (("exports", "visits"), []),
+]
+
+
+@pytest.mark.parametrize(("streams", "warnings"), UNSELECTED)
+def test_a_run_warns_where_no_rows_are_selected(
+    sandbox: Sandbox, tap: Tap, documented: Message, streams: tuple[str, ...], warnings: list[str]
+) -> None:
+    sandbox.add("users", csv_file("users", 3))
+    sandbox.add("visits", csv_file("visits", 3))
+    run = tap(_catalog=select(copy.deepcopy(documented), *streams))
+    assert run.code == 0
+    assert run.warnings == warnings
+
+
+def test_a_named_export_of_a_deselected_stream_is_named(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+    users, visits = sandbox.add("users", csv_file("users", 3)), sandbox.add("visits", csv_file("visits", 3))
+    run = tap(_catalog=select(copy.deepcopy(documented), "exports", "users"), export_ids=[users.id, visits.id])
+    assert run.code == 0
+    assert run.warnings == [f"Export {visits.id} is not read: visits is not selected."]
+    assert len(run.records("users")) == 3
+
+
+def test_metadata_for_all_streams_leaves_the_exports_as_they_are(
+    sandbox: Sandbox, tap: Tap, documented: Message
+) -> None:
+    """As Meltano documents: `metadata: {"*": {replication-key: updated_at}}`."""
+    sandbox.add("users", csv_file("users", 3))
+    plain = tap(_catalog=copy.deepcopy(documented))
+    catalog = copy.deepcopy(documented)
+    for entry in catalog["streams"]:
+        root = next(item["metadata"] for item in entry["metadata"] if not item["breadcrumb"])
+        root.update({"replication-key": "updated_at", "replication-method": "INCREMENTAL"})
+        entry.update(replication_key="updated_at", replication_method="INCREMENTAL")
+    run = tap(_catalog=catalog)
+    assert run.code == 0, run.log
+    assert run.state == plain.state
+    assert [m["record"] for m in run.of("RECORD")] == [m["record"] for m in plain.of("RECORD")]
+
+
+def test_a_catalog_without_metadata_of_the_stream(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+    sandbox.add("users", csv_file("users", 3))
+    catalog = copy.deepcopy(documented)
+    for entry in catalog["streams"]:
+        entry["metadata"] = [item for item in entry["metadata"] if item["breadcrumb"]]
+    run = tap(_catalog=catalog)
+    assert run.code == 0, run.log
+    assert [record["status"] for record in run.records("exports")] == ["completed"]
+
+
+def test_an_api_at_an_ipv6_address(tap: Tap) -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(401)
+
+    class Server(HTTPServer):
+        address_family = socket.AF_INET6
+
+    try:
+        server = Server(("::1", 0), Refusing)
+    except OSError:
+        pytest.skip("no IPv6")
+    with server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        run = tap("--discover", api_url=f"http://[::1]:{server.server_port}/api/v0")
+    assert run.code == 1
+    assert run.errors[0].startswith("Dynamic refused the API token (401)")
+
+
+# --- before and after the run
+
+LOGGING: list[tuple[str, str]] = [
+    ("LOGLEVEL", "trace"),
+    ("TAP_DYNAMIC_LOGLEVEL", "10"),
+    ("SINGER_SDK_LOG_CONFIG", "/"),
+    ("SINGER_SDK_LOG_CONFIG", __file__),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), LOGGING)
+@pytest.mark.parametrize("mode", [[], ["--version"], ["--test"]], ids=["run", "version", "test"])
+def test_logging_that_cannot_be_set_up(
+    tap: Tap, monkeypatch: pytest.MonkeyPatch, mode: list[str], name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    run = tap(*mode)
+    assert (run.code, run.out) == (1, "")
+    assert run.errors == [f"Logging can't be set up by {name}: correct or unset it."]
+    assert len(run.log.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["LOGLEVEL", "TAP_DYNAMIC_LOGLEVEL", "SINGER_SDK_LOG_CONFIG"])
+def test_an_empty_variable_of_logging_is_none(tap: Tap, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "")
+    assert tap().code == 0
+
+
+@pytest.mark.parametrize("option", ["--state", "--catalog", "--config"])
+@pytest.mark.parametrize("path", ["/nowhere", "/", ""])
+@pytest.mark.parametrize("mode", [[], ["--discover"], ["--test"]], ids=["run", "discover", "test"])
+def test_an_input_file_that_cannot_be_read(tap: Tap, option: str, path: str, mode: list[str]) -> None:
+    run = tap(option, path, *mode)
+    if option == "--config" or not mode:  # discovery and test use no catalog and no state
+        assert run.code == 1
+        assert len(run.log.splitlines()) == 1
+        assert run.errors[0].startswith(f"The file of {option} can't be read (")
+    assert "Usage" not in run.log
+
+
+FULL = [["--version"], ["--about"], ["--help"]]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", FULL, ids=lambda arguments: arguments[0])
+def test_a_full_stdout_is_one_error(arguments: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        run = process(*arguments, stdout=full)
+    assert run.returncode == 1
+    (line,) = run.stderr.splitlines()
+    assert line.endswith("| Stdout can't be written (no space left on device).")
+
+
+def test_a_reader_that_has_ended_is_no_traceback() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as closed:  # noqa: PTH123 (a descriptor)
+        run = process("--help", stdout=closed)
+    assert (run.returncode, run.stderr) == (1, "")
+
+
+def process(*arguments: str, code: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, after some code."""
+    command = [sys.executable, "-c", f"{code}\nfrom tap_dynamic.__main__ import main\nmain()", *arguments]
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60, check=False, **options)
+
+
+INTERRUPT = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "singer_sdk":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def test_an_interrupt_during_imports_is_no_traceback() -> None:
+    run = process("--version", code=INTERRUPT, stdout=subprocess.DEVNULL)
+    assert (run.returncode, run.stderr) == (-signal.SIGINT, "")
+
+
+OLD_PYTHON = """
+import datetime, sys
+from singer_sdk.helpers import _compat
+_compat._PYTHON_EOL_DATES[sys.version_info[:2]] = datetime.date(2020, 1, 1)
+"""
+
+
+def test_the_sdks_advice_to_upgrade_python_is_not_for_users(tap: Tap) -> None:
+    run = process(*tap.arguments("--discover"), code=OLD_PYTHON, stdout=subprocess.DEVNULL)
+    assert run.returncode == 0
+    assert "end of life" not in run.stderr
+    assert "WARNING" not in run.stderr
 
 
 def test_errors_are_logged_whatever_the_logging_configuration(tap: Tap, tmp_path: Path) -> None:

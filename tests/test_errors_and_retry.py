@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import random
@@ -23,7 +24,7 @@ import click
 import pytest
 import requests
 import urllib3
-from singer_sdk.exceptions import ConfigValidationError, RetriableAPIError
+from singer_sdk.exceptions import RetriableAPIError
 
 from tap_dynamic.errors import TapError, plural
 from tap_dynamic.http.failures import failure_reason, host_of, is_final, status_of
@@ -200,9 +201,8 @@ SAID: list[tuple[Exception, list[str]]] = [
     (TapError("one"), ["one"]),
     (TapError("one", "two"), ["one", "two"]),
     (TapError("50 % of %s"), ["50 % of %s"]),
-    (ConfigValidationError("x", errors=["one", "two"]), ["one", "two"]),
-    (ConfigValidationError("x", errors=[]), ["x"]),
-    (BrokenPipeError(SECRET), ["Stdout is closed: its reader has ended."]),
+    (BrokenPipeError(errno.EPIPE, SECRET), ["Stdout can't be written (broken pipe)."]),
+    (OSError(errno.ENOSPC, SECRET), ["Stdout can't be written (no space left on device)."]),
 ]
 
 

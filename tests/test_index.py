@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tap_dynamic.load.load import find_key_problem
 
 from tap_dynamic.errors import TapError
 from tap_dynamic.file.reader import CsvFile
 from tap_dynamic.load import index as index_module
 from tap_dynamic.load.index import DIGEST_SIZE, KeyHashes, RowIndex, RowSet, compare, digests, key_digests, row_hashes
-from tap_dynamic.load.load import find_key_problem
 from tap_dynamic.table.convert import convert_rows, key_texts
 from tap_dynamic.table.layout import Column, Layout
 

@@ -7,10 +7,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from singer_sdk.exceptions import ConfigValidationError
 
 from sandbox.data import csv_file
 from sandbox.server import API_TOKEN, ENVIRONMENT_ID
+from tap_dynamic.errors import TapError
 from tap_dynamic.tap import TapDynamic
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ def test_an_invalid_setting_is_named_without_its_value(
     sandbox: Sandbox, settings: dict[str, Any], message: str
 ) -> None:
     config = {name: value for name, value in {**sandbox.config, **settings}.items() if value is not None}
-    with pytest.raises(ConfigValidationError) as raised:
+    with pytest.raises(TapError) as raised:
         TapDynamic(config=config)
-    (error,) = raised.value.errors
+    (error,) = raised.value.lines
     assert error.startswith(message)
     assert API_TOKEN[4:] not in error
     assert not sandbox.requests

@@ -123,6 +123,10 @@ VALID: dict[str, dict[str, Any]] = {
     "a stream map that removes a column": {"stream_maps": {"users": {"email": "__NULL__"}}},
     "a stream map that removes a stream": {"stream_maps": {"visits": "__NULL__", "exports": None}},
     "a stream map with a key": {"stream_maps": {"users": {"__key_properties__": ["email"]}}},
+    "a stream map with a key of the exports": {
+        "changes_only": True,
+        "stream_maps": {"exports": {"__key_properties__": ["id"]}},
+    },
     "a stream map with an alias": {"stream_maps": {"users": {"__alias__": "people"}}},
     "a stream map of all streams": {"stream_maps": {"*": {"x": "1"}}},
     "a stream map with settings": {
@@ -244,6 +248,7 @@ INVALID: list[tuple[dict[str, Any], str]] = [
         {"changes_only": True, "stream_maps": {"users": {"__key_properties__": ["email"]}}},
         "Setting stream_maps must not set __key_properties__ with changes_only",
     ),
+    ({"changes_only": True, "stream_maps": {"__else__": 5}}, "Setting stream_maps is not accepted"),
     ({"flattening_enabled": True}, "Setting flattening_enabled needs flattening_max_depth"),
     ({"flattening_enabled": "true", "flattening_max_depth": 1}, "Setting flattening_enabled must be of type boolean"),
     ({"flattening_enabled": True, "flattening_max_depth": "x"}, "Setting flattening_max_depth must be"),
@@ -258,6 +263,14 @@ def test_an_invalid_setting_is_one_line_without_its_value(
     assert error.startswith(message)
     assert SECRET not in error
     assert "\n" not in error
+
+
+def test_a_stream_map_that_is_nested_too_deep(schema: dict[str, Any]) -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(900):
+        nested = {"x": nested}
+    (problem,) = find_problems({**CONFIG, "stream_maps": {"users": nested}}, schema)
+    assert problem[0] == "stream_maps"
 
 
 REQUIRED = ["environment_id", "api_token"]
@@ -345,6 +358,11 @@ def test_the_settings_and_their_defaults() -> None:
         ("STREAM_MAPS", "{", "object"),
         ("STREAM_MAPS", "[]", "object"),
         ("STREAM_MAPS", '{"users": {}}', None),
+        ("STREAM_MAPS", "", "object"),
+        ("STREAM_MAPS", '{"x":' * 100_000, "object"),
+        ("STREAM_MAP_CONFIG", '{"x": NaN}', "object"),
+        ("CHANGES_ONLY", "ture", "boolean"),
+        ("CHANGES_ONLY", " true", "boolean"),
         ("BATCH_CONFIG", "notjson", "object"),
         ("FLATTENING_MAX_DEPTH", "abc", "integer"),
         ("FLATTENING_MAX_DEPTH", "1.5", "integer"),
@@ -362,3 +380,19 @@ def test_what_the_sdk_would_misread_from_the_environment(
 ) -> None:
     problems = list(find_environment_problems({f"TAP_DYNAMIC_{name}": text}, schema, "TAP_DYNAMIC_"))
     assert problems == ([(name.lower(), f"must be of type {kind}")] if kind else [])
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_valid"),
+    [
+        ({}, True),
+        ({"LOGLEVEL": "debug"}, True),
+        ({"LOGLEVEL": "trace"}, False),
+        ({"LOGLEVEL": ""}, False),
+        ({"LOGLEVEL": "trace", "TAP_DYNAMIC_LOGLEVEL": "INFO"}, True),
+        ({"TAP_DYNAMIC_LOGLEVEL": "10"}, False),
+    ],
+)
+def test_levels_of_logging(schema: dict[str, Any], variables: dict[str, str], *, is_valid: bool) -> None:
+    problems = list(find_environment_problems(variables, schema, "TAP_DYNAMIC_"))
+    assert [name for name, _ in problems] == ([] if is_valid else ["loglevel"])

@@ -18,6 +18,7 @@ from tap_dynamic.load.selection import (
     select_unread,
     snapshots_of,
 )
+from tap_dynamic.redaction import first_line
 
 if TYPE_CHECKING:
     import logging
@@ -189,7 +190,7 @@ class Run:
             if result.failure_reason:
                 self._fail(TapError(f"{result.failure_reason}. Make a new export, or read others with export_ids."))
             elif not loader:
-                self.logger.warning("Export %s is not read: its stream %s is not selected.", result.id, result.model)
+                self.logger.warning("Export %s is not read: %s is not selected.", result.id, first_line(result.model))
             elif result.status == "pending":
                 msg = (
                     f"Export {result.id} of {result.model} is still pending after {plural(round(timeout), 'second')}"

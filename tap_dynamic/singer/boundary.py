@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import sys
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from singer_sdk.exceptions import ConfigValidationError
 
 from tap_dynamic.errors import TapError
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOGGER = logging.getLogger("tap-dynamic")
+STDOUT_ERRORS = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF}
+"""What remains for stdout: failures of files and sockets are `TapError`s."""
 
 
 @contextlib.contextmanager
@@ -49,10 +52,8 @@ def lines_of(error: Exception) -> tuple[str, ...]:
     """Say what failed; of an unexpected error only its kind and place, because its text can hold cells."""
     if isinstance(error, TapError):
         return error.lines
-    if isinstance(error, ConfigValidationError):
-        return tuple(error.errors) or (str(error),)
-    if isinstance(error, BrokenPipeError):
-        return ("Stdout is closed: its reader has ended.",)
+    if isinstance(error, OSError) and error.errno in STDOUT_ERRORS:
+        return (f"Stdout can't be written ({os.strerror(error.errno).lower()}).",)
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}:{frame.lineno}"
     return (f"The run failed unexpectedly ({type(error).__name__} at {place}). No data was lost; please report this.",)

@@ -175,8 +175,8 @@ def _storage_problems(storage: Mapping[str, Any]) -> Found:
 
 
 def _map_problems(stream_maps: dict[str, Any], config: Mapping[str, Any]) -> Found:
-    sets_key = any("__key_properties__" in (definition or ()) for definition in stream_maps.values())
-    if sets_key and config.get("changes_only"):
+    maps_of_rows = [m for name, m in stream_maps.items() if name != "exports" and isinstance(m, dict)]
+    if config.get("changes_only") and any("__key_properties__" in stream_map for stream_map in maps_of_rows):
         yield "", "must not set __key_properties__ with changes_only: rows are compared by the key of the file"
     yield from _mapper_problems(config)
 
@@ -188,16 +188,17 @@ def _flattening_length_problems(_: int, config: Mapping[str, Any]) -> Found:
 
 def _mapper_problems(config: Mapping[str, Any]) -> Found:
     """Let the SDK parse the stream maps, as far as it can without the columns of a file."""
-    maps = copy.deepcopy({name: config[name] for name in SHAPING_SETTINGS if config.get(name) is not None})
-    if not isinstance(maps.get("flattening_max_depth", 0), int):
+    settings = {name: config[name] for name in SHAPING_SETTINGS if config.get(name) is not None}
+    if not isinstance(settings.get("flattening_max_depth", 0), int):
         return  # the schema says so
     logger = logging.getLogger("singer_sdk.mapper")
     level = logger.level
     logger.setLevel(logging.WARNING)  # the same lines follow when the maps are used
     try:
-        PluginMapper(copy.deepcopy(maps), logger).register_raw_stream_schema(
+        PluginMapper(copy.deepcopy(settings), logger).register_raw_stream_schema(
             "exports", SCHEMAS.get_schema("exports"), ["id"]
         )
+        maps = copy.deepcopy(settings)
         for definition in maps.get("stream_maps", {}).values():
             if isinstance(definition, dict):
                 definition.pop("__key_properties__", None)  # it can name columns of the file
@@ -240,11 +241,18 @@ def find_environment_problems(
         kind = next((kind for kind in ENVIRONMENT_TYPES if kind in definition.get("type", ())), None)
         if text is not None and kind and not ENVIRONMENT_TYPES[kind](text):
             yield name, f"must be of type {kind}"
+    level = environment.get(f"{prefix}LOGLEVEL") or environment.get("LOGLEVEL")
+    if level is not None and level.upper() not in LOG_LEVELS:
+        yield "loglevel", f"must be one of {', '.join(LOG_LEVELS)}"
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
 
 
 def _is_json_object(text: str) -> bool:
     try:
-        return isinstance(json.loads(text), dict)
+        return isinstance(json.loads(text, parse_constant=_refuse), dict)
     except (ValueError, RecursionError):
         return False
 
@@ -255,3 +263,4 @@ ENVIRONMENT_TYPES: dict[str, Callable[[str], bool]] = {
     "object": _is_json_object,
 }
 """How the text of an environment variable must read, by the type of the setting."""
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")

@@ -13,9 +13,9 @@ from tap_dynamic.api.responses import check_response, entries_of
 from tap_dynamic.errors import TapError
 from tap_dynamic.load.run import Run
 from tap_dynamic.schemas import SCHEMAS
-from tap_dynamic.singer import verdicts
 from tap_dynamic.singer.base import DynamicStream
 from tap_dynamic.singer.rowstream import RowStream
+from tap_dynamic.singer.verdicts import describe_exports, log_verdicts
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -124,8 +124,8 @@ class ExportsStream(DynamicStream, RESTStream[None]):
             loader.summary.log_summary(with_changes=self.config["changes_only"])
         self.failures = run.failures
         if self.is_dry_run:
-            found = verdicts.describe_exports(exports, self.api.environment_id)
-            verdicts.remember({self.name: (found, True), **{n: loader.verdict for n, loader in loaders.items()}})
+            found = describe_exports(exports, self.api.environment_id)
+            log_verdicts({self.name: (found, True), **{n: loader.verdict for n, loader in loaders.items()}})
         if not (self.failures and self.is_dry_run):  # the SDK stops a dry run after one record
             yield from (dict(export.record) for export in exports)
         if self.failures:

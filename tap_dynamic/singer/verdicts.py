@@ -1,19 +1,21 @@
-"""Verdicts of `--test`: a line for each stream, after everything that a run logs."""
+"""Verdicts: what `--test` says, a line for each stream and nothing else but warnings and errors."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from tap_dynamic.errors import plural
-from tap_dynamic.singer.boundary import LOGGER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tap_dynamic.api.exports import Export
+
+LOGGER = logging.getLogger("tap-dynamic.test")
 
 
 def describe_exports(exports: Iterable[Export], environment_id: str) -> str:
@@ -26,19 +28,20 @@ def describe_exports(exports: Iterable[Export], environment_id: str) -> str:
     return f"the token is accepted for environment {environment_id}; {found}"
 
 
-def remember(verdicts: Mapping[str, tuple[str, bool]]) -> None:
-    """Keep the verdicts of a dry run for `log`; the SDK's test suite has no command line, and needs none.
-
-    Args:
-        verdicts: For each stream, what was found, and whether it passed.
-    """
-    if context := click.get_current_context(silent=True):
-        context.meta[__name__] = verdicts
-
-
-def log(context: click.Context) -> None:
-    """Log the verdicts."""
-    LOGGER.disabled = False  # see `report`
-    for stream, (text, has_passed) in context.meta.get(__name__, {}).items():
+def log_verdicts(verdicts: Mapping[str, tuple[str, bool]]) -> None:
+    """Log what was found in each stream, and whether it passed."""
+    LOGGER.disabled = False  # a logging configuration disables existing loggers unless it says otherwise
+    for stream, (text, has_passed) in verdicts.items():
         level, outcome = (logging.INFO, "passed") if has_passed else (logging.WARNING, "failed")
         LOGGER.log(level, "Test of %s %s: %s.", stream, outcome, text)
+
+
+@contextlib.contextmanager
+def only_verdicts() -> Iterator[None]:
+    """Drop the messages of a run, which hold personal data, and what it logs below WARNING, but not at level DEBUG."""
+    root = logging.getLogger()
+    if not root.isEnabledFor(logging.DEBUG):
+        for handler in root.handlers:
+            handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name == LOGGER.name)
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield

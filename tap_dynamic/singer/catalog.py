@@ -1,0 +1,98 @@
+"""What a catalog must look like, and what the tap makes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from singer_sdk.singerlib import Schema
+from singer_sdk.singerlib.catalog import Metadata
+
+from tap_dynamic.api.exports import MODELS
+from tap_dynamic.schemas import SCHEMAS
+
+if TYPE_CHECKING:
+    from singer_sdk.singerlib import Catalog
+
+STRINGS = {"type": "array", "items": {"type": "string"}}
+COLUMN: dict[str, Any] = {"$ref": "#/$defs/column"}
+CATALOG_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "$defs": {
+        "column": {
+            "type": "object",
+            "properties": {
+                "type": {"type": ["string", "array"], "items": {"type": "string"}},
+                "anyOf": {"type": "array", "items": COLUMN},
+                "oneOf": {"type": "array", "items": COLUMN},
+                "properties": {"type": "object", "additionalProperties": COLUMN},
+                "items": COLUMN,
+            },
+        }
+    },
+    "required": ["streams"],
+    "properties": {
+        "streams": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["tap_stream_id"],
+                "properties": {
+                    "tap_stream_id": {"type": "string"},
+                    "stream": {"type": ["string", "null"]},
+                    "key_properties": {**STRINGS, "type": ["array", "null"]},
+                    "schema": {
+                        "type": "object",
+                        "properties": {
+                            "properties": {"type": "object", "additionalProperties": {"$ref": "#/$defs/column"}}
+                        },
+                    },
+                    "metadata": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["breadcrumb", "metadata"],
+                            "properties": {
+                                "breadcrumb": STRINGS,
+                                "metadata": {
+                                    "type": "object",
+                                    "properties": {
+                                        "table-key-properties": {**STRINGS, "type": ["array", "null"]},
+                                        "replication-method": {"type": ["string", "null"]},
+                                    },
+                                },
+                            },
+                        },
+                    },
+                },
+            },
+        }
+    },
+}
+
+
+def complete_exports(catalog: Catalog) -> None:
+    """Give `exports` its schema and key, whatever shape the catalog has; `downloadUrl` must be selected explicitly."""
+    entry = catalog.get_stream("exports")
+    if entry is None:
+        return
+    entry.schema = Schema.from_dict(SCHEMAS.get_schema("exports"))
+    entry.key_properties = ["id"]
+    if () not in entry.metadata:
+        entry.metadata.root.selected = True  # as the SDK reads a catalog that does not say
+    # Meltano's `metadata` can set these for all streams.
+    root = entry.metadata.root
+    entry.replication_key = entry.replication_method = root.replication_key = root.forced_replication_method = None
+    entry.metadata["properties", "id"].inclusion = Metadata.InclusionType.AUTOMATIC
+    column = entry.metadata["properties", "downloadUrl"]
+    if column.selected is not True:
+        column.selected, column.inclusion = False, Metadata.InclusionType.AVAILABLE
+
+
+def selection_problem(catalog: Catalog) -> str | None:
+    """Say that a catalog leaves out what a user most likely wants: rows."""
+    selected = {entry.tap_stream_id for entry in catalog.streams if entry.metadata.resolve_selection().get((), True)}
+    if selected & set(MODELS):
+        return None
+    if "exports" in selected:
+        return "Neither users nor visits is selected: only the list of exports is loaded. Check the selection (select)."
+    return "No stream is selected: nothing is loaded. Check the selection (select)."
