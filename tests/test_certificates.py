@@ -37,6 +37,6 @@ def test_a_private_certificate_authority(tmp_path: Path) -> None:
     host = sandbox.api_url.split("/")[2]
     assert untrusted.code == 1
     reason = f"the TLS certificate of {host} is not trusted"
-    advice = "Check api_url, the proxy and the CA certificates of this machine."
+    advice = "Check api_url, the proxy, and the CA certificates and the clock of this machine."
     assert untrusted.errors == [f"A request to Dynamic failed: {reason}. {advice}"]
     assert not untrusted.out

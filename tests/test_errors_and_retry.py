@@ -26,7 +26,7 @@ import urllib3
 from singer_sdk.exceptions import ConfigValidationError, RetriableAPIError
 
 from tap_dynamic.errors import TapError, plural
-from tap_dynamic.http.failures import failure_reason, host_of, is_final, status_of
+from tap_dynamic.http.failures import explain, host_of, status_of
 from tap_dynamic.http.retry import MAX_ATTEMPTS, MAX_TOTAL_WAIT, MAX_WAIT, Backoff, retry_after
 from tap_dynamic.redaction import MAX_DETAIL, RedactingFilter, first_line, redact
 from tap_dynamic.singer.boundary import error_boundary
@@ -357,8 +357,8 @@ def test_why_a_request_failed(
     with where(handler) as port:
         url = f"{scheme}://127.0.0.1:{port}{URL_PATH}"
         error = failure_of(url)
-    text = failure_reason(error, host_of(url))
-    assert not is_final(error)
+    text = explain(error, host_of(url)).reason
+    assert explain(error, "h").advice is None
     assert status_of(error) is None
     assert SECRET not in text
     assert "?" not in text
@@ -369,15 +369,15 @@ def test_why_a_request_failed(
 
 def test_a_name_that_can_not_be_resolved() -> None:
     error = failure_of(f"https://does-not-exist.invalid{URL_PATH}")
-    assert failure_reason(error, "does-not-exist.invalid") == "the name does-not-exist.invalid can't be resolved"
-    assert not is_final(error)
+    assert explain(error, "does-not-exist.invalid").reason == "the name does-not-exist.invalid can't be resolved"
+    assert explain(error, "h").advice is None
 
 
 def test_a_proxy_that_refuses_the_connection() -> None:
     with closed(close) as port:
         error = failure_of(f"http://h.invalid{URL_PATH}", proxies={"http": f"http://127.0.0.1:{port}"})
-    assert failure_reason(error, "h.invalid") == "the proxy can't be used for h.invalid"
-    assert not is_final(error)
+    assert explain(error, "h.invalid").reason == "the proxy can't be used for h.invalid"
+    assert explain(error, "h").advice is None
 
 
 @pytest.fixture(scope="module")
@@ -394,12 +394,12 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return files
 
 
-CERTIFICATES = [("127.0.0.1", False), ("localhost", True)]
+CERTIFICATES = [("127.0.0.1", False, "is not trusted"), ("localhost", True, "is of another host")]
 
 
-@pytest.mark.parametrize(("host", "is_trusted"), CERTIFICATES, ids=["self-signed", "of another name"])
+@pytest.mark.parametrize(("host", "is_trusted", "problem"), CERTIFICATES, ids=["self-signed", "of another name"])
 def test_only_a_certificate_that_is_not_trusted_is_final(
-    certificate: tuple[Path, Path], host: str, *, is_trusted: bool
+    certificate: tuple[Path, Path], host: str, problem: str, *, is_trusted: bool
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
@@ -414,8 +414,8 @@ def test_only_a_certificate_that_is_not_trusted_is_final(
         error = failure_of(url, verify=str(certificate[0]) if is_trusted else True)
         own = requests.get(f"https://127.0.0.1:{port}/", verify=str(certificate[0]), timeout=5)
     assert own.status_code == 200
-    assert is_final(error)
-    assert failure_reason(error, host_of(url)) == f"the TLS certificate of {host}:{port} is not trusted"
+    assert explain(error, "h").advice
+    assert explain(error, host_of(url)).reason == f"the TLS certificate of {host}:{port} {problem}"
 
 
 MALFORMED = ["http://[::1", "files.example", "http://h:99999", "ftp://h", "https://", f"http://{'a' * 64}.invalid"]
@@ -424,8 +424,8 @@ MALFORMED = ["http://[::1", "files.example", "http://h:99999", "ftp://h", "https
 @pytest.mark.parametrize("url", MALFORMED)
 def test_a_malformed_url_is_final_and_is_not_blamed_on_the_host(url: str) -> None:
     error = failure_of(f"{url}{URL_PATH}")
-    text = failure_reason(error, host_of(url))
-    assert is_final(error)
+    text = explain(error, host_of(url)).reason
+    assert explain(error, "h").advice
     assert SECRET not in text
     assert "closed the connection" not in text
 
@@ -513,7 +513,8 @@ def test_waits_double_up_to_a_limit_with_full_jitter(clock: Clock) -> None:
 WAITS: dict[str, tuple[list[str | None], list[float], str | None]] = {
     # name: (Retry-After of each failure, waits, a part of the error)
     "none": ([None], [1], None),
-    "seconds": (["7", "0"], [7, 0], None),
+    "seconds: a floor beneath the backoff": (["7", "0"], [7, 2], None),
+    "less than the backoff": ([None, None, "1"], [1, 2, 4], None),
     "invalid: jitter": (["soon", "9x"], [1, 2], None),
     "then none: jitter of that attempt": (["7", None], [7, 2], None),
     "just within the budget": (["600"], [600], None),
@@ -554,13 +555,17 @@ def test_progress_restores_the_budget(clock: Clock) -> None:
     assert clock.sleeps == [80] * 3 * (MAX_ATTEMPTS - 1)
 
 
+def untrusted() -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "self-signed")
+    error.verify_code, error.verify_message = 18, "self-signed certificate"
+    return error
+
+
 FINAL: list[Exception] = [
     requests.exceptions.InvalidURL(ABSOLUTE),
     requests.exceptions.MissingSchema(ABSOLUTE),
     requests.exceptions.SSLError(
-        urllib3.exceptions.MaxRetryError(
-            urllib3.HTTPSConnectionPool("h"), RELATIVE, ssl.SSLCertVerificationError(1, "self-signed")
-        )
+        urllib3.exceptions.MaxRetryError(urllib3.HTTPSConnectionPool("h"), RELATIVE, untrusted())
     ),
 ]
 

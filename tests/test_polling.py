@@ -77,8 +77,14 @@ class Api:
 
 def run(api: Api, ids: list[str], **options: Any) -> list[str]:
     """Wait, and name each result: id and status, or the error."""
-    settings: dict[str, Any] = {"models": {"users", "visits"}, "timeout": 60.0, "interval": 5.0, **options}
-    results = wait_for(ids, api.get, logger=LOGGER, **settings)
+    settings: dict[str, Any] = {
+        "models": {"users", "visits"},
+        "requested": {},
+        "timeout": 60.0,
+        "interval": 5.0,
+        **options,
+    }
+    results = wait_for(ids, api.get, logger=LOGGER, **{**settings, **options})
     return [str(r) if isinstance(r, TapError) else f"{r.id} {r.status}" for r in results]
 
 
@@ -167,7 +173,11 @@ def test_slow_answers_count_as_waiting(clock: Clock) -> None:
 def test_other_models_are_read_while_one_is_pending(clock: Clock) -> None:
     api = Api({"u1": ["pending"], "v1": ["completed"]}, clock)
     first = next(
-        iter(wait_for(["u1", "v1"], api.get, models={"users", "visits"}, timeout=60, interval=5, logger=LOGGER))
+        iter(
+            wait_for(
+                ["u1", "v1"], api.get, models={"users", "visits"}, requested={}, timeout=60, interval=5, logger=LOGGER
+            )
+        )
     )
     assert isinstance(first, Export)
     assert (first.id, clock.sleeps) == ("v1", [])

@@ -64,6 +64,7 @@ class Run:
         self.api, self.loaders, self.config = api, loaders, config
         self.logger, self.write_state, self.is_dry_run = logger, write_state, is_dry_run
         self.failures: dict[str, None] = {}
+        self.requested: dict[str, Export] = {}
 
     def execute(self, listed: list[Export]) -> list[Export]:
         """Load what is to be read.
@@ -116,6 +117,7 @@ class Run:
                     self._fail(*error.lines)
                     continue
                 loader.logger.info("Requested export %s of %s.", export.id, model)
+                self.requested[export.id] = export
                 loader.state.requested_id = export.id  # from the moment Dynamic answered
                 self.write_state()
                 yield export
@@ -151,6 +153,7 @@ class Run:
             export_ids,
             self.api.get,
             models=self.loaders,
+            requested=self.requested,
             timeout=timeout,
             interval=self.config["poll_interval"],
             logger=self.logger,
