@@ -26,8 +26,9 @@ import urllib3
 from singer_sdk.exceptions import ConfigValidationError, RetriableAPIError
 
 from tap_dynamic.errors import TapError, plural
-from tap_dynamic.http.failures import explain, host_of, status_of
+from tap_dynamic.http.failures import CHECK_PROXY, CHECK_TLS, Failure, explain, host_of, may_pass, status_of
 from tap_dynamic.http.retry import MAX_ATTEMPTS, MAX_TOTAL_WAIT, MAX_WAIT, Backoff, retry_after
+from tap_dynamic.http.session import new_session
 from tap_dynamic.redaction import MAX_DETAIL, RedactingFilter, first_line, redact
 from tap_dynamic.singer.boundary import error_boundary
 
@@ -183,6 +184,8 @@ HOSTS = [
     ("https://app.example/api/v0?x=y", "app.example"),
     ("http://127.0.0.1:8080/x", "127.0.0.1:8080"),
     ("https://user:password@app.example/", "app.example"),
+    ("http://[::1]:8080/x", "[::1]:8080"),
+    ("https://[2001:db8::1]/", "[2001:db8::1]"),
     ("https://[::1", "the host"),
     ("https://h:99999/", "the host"),
     ("x", "the host"),
@@ -373,6 +376,42 @@ def test_a_name_that_can_not_be_resolved() -> None:
     assert explain(error, "h").advice is None
 
 
+# status: whether another attempt may succeed
+CONNECTS = {407: False, 401: False, 403: False, 400: False, 408: True, 429: True, 500: True, 502: True, 503: True}
+
+
+@pytest.mark.parametrize(("status", "is_retried"), CONNECTS.items())
+def test_a_proxy_that_refuses_to_connect_is_named(status: int, *, is_retried: bool) -> None:
+    with listening(answer(b"HTTP/1.1 %d %b\r\n\r\n" % (status, SECRET.encode()))) as port:
+        proxy = f"http://user:{SECRET}@127.0.0.1:{port}"
+        error = failure_of(f"https://files.example{URL_PATH}", proxies={"https": proxy})
+    failure = explain(error, "files.example")
+    assert failure.reason == f"the proxy answered {status} instead of connecting to files.example"
+    assert failure.advice == (None if is_retried else CHECK_PROXY)
+
+
+PROXIES = [
+    "http://127.0.0.1:port",
+    "http://h:99999",
+    "http://",
+    "foo://h:1",
+    "http://[::1",
+    "http://a b:1",
+    "x y",
+    "//",
+]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("proxy", [*PROXIES, f"http://\u20ac:{SECRET}@127.0.0.1:1"], ids=ascii)
+def test_a_malformed_proxy_is_not_blamed_on_the_host(monkeypatch: pytest.MonkeyPatch, scheme: str, proxy: str) -> None:
+    monkeypatch.setenv(f"{scheme}_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    with contextlib.closing(new_session("agent")) as session, pytest.raises(requests.RequestException) as raised:
+        session.open_url(f"{scheme}://files.example{URL_PATH}", {}, (1, 1))
+    assert explain(raised.value, "files.example") == Failure("the URL of the proxy is malformed", CHECK_PROXY)
+
+
 def test_a_proxy_that_refuses_the_connection() -> None:
     with closed(close) as port:
         error = failure_of(f"http://h.invalid{URL_PATH}", proxies={"http": f"http://127.0.0.1:{port}"})
@@ -494,6 +533,44 @@ def test_a_date_in_retry_after() -> None:
     response = answered(503, http_date(100)).response
     assert response is not None
     assert retry_after(response) == pytest.approx(100, abs=2)
+
+
+DATES: list[tuple[str, str | None, float]] = [
+    # Retry-After, Date, seconds: counted from the clock of the host, not from this machine's.
+    ("Wed, 21 Oct 2015 07:30:00 GMT", "Wed, 21 Oct 2015 07:28:00 GMT", 120),
+    ("Wed, 21 Oct 2099 07:30:00 GMT", "Wed, 21 Oct 2099 07:28:00 GMT", 120),
+    ("Wednesday, 21-Oct-15 07:30:00 GMT", "Wed Oct 21 07:28:00 2015", 120),
+    ("Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:30:00 GMT", 0),
+    ("Wed, 21 Oct 2015 07:28:00 GMT", "noon", 0),
+    ("Wed, 21 Oct 2015 07:28:00 GMT", None, 0),
+]
+
+
+@pytest.mark.parametrize(("after", "date", "seconds"), DATES)
+def test_a_date_in_retry_after_counts_from_the_date_of_the_response(
+    after: str, date: str | None, seconds: float
+) -> None:
+    response = answered(503, after).response
+    assert response is not None
+    if date:
+        response.headers["Date"] = date
+    assert retry_after(response) == seconds
+
+
+STATUSES = {100: True, 103: True, 200: False, 206: False, 302: False, 400: False, 404: False, 407: False, 408: True}
+STATUSES |= {410: False, 429: True, 499: False, 500: True, 501: True, 503: True, 511: True, 599: True, 999: True}
+
+
+@pytest.mark.parametrize(("status", "is_retried"), STATUSES.items())
+def test_which_statuses_may_pass(status: int, *, is_retried: bool) -> None:
+    assert may_pass(status) == is_retried
+
+
+def test_a_certificate_that_fails_another_check_is_refused_with_its_reason() -> None:
+    error = untrusted()
+    error.verify_code, error.verify_message = 85, "Missing Authority Key Identifier"
+    reason = "the TLS certificate of h is refused (Missing Authority Key Identifier)"
+    assert explain(requests.exceptions.SSLError(error), "h") == Failure(reason, CHECK_TLS)
 
 
 def test_waits_double_up_to_a_limit_with_full_jitter(clock: Clock) -> None:

@@ -73,7 +73,7 @@ def keep_changing(sandbox: Sandbox, export: SandboxExport) -> list[Fault]:
     def swap() -> None:
         export.data = csv_file("users", 300, seed=len(sandbox.requests))
 
-    return [Fault("file", after=1000 * n, callback=swap) for n in range(1, 60)]
+    return [Fault("file", after=1000 * (n % 20 + 1), callback=swap) for n in range(120)]
 
 
 def expire(sandbox: Sandbox, _: SandboxExport) -> list[Fault]:

@@ -10,7 +10,7 @@ import pytest
 
 from tap_dynamic.api.exports import Export
 from tap_dynamic.api.polling import LOG_INTERVAL, wait_for
-from tap_dynamic.errors import TapError
+from tap_dynamic.errors import FileUnusable, TapError
 
 LOGGER = logging.getLogger("test_polling")
 Poll = str | TapError
@@ -149,6 +149,32 @@ def test_how_exports_end(
     clock: Clock, polls: dict[str, list[Poll]], options: dict[str, Any], results: list[str], sleeps: list[float]
 ) -> None:
     assert run(Api(polls, clock), list(polls), **options) == results
+    assert clock.sleeps == sleeps
+
+
+EARLY = FileUnusable("There is no such export (404).")
+REQUESTED: dict[str, tuple[dict[str, list[Poll]], dict[str, Any], list[str], list[float]]] = {
+    # name: (statuses of each poll, options, results, sleeps); the POST answered `u1` as pending
+    "found late": ({"u1": [EARLY, EARLY, "pending", "completed"]}, {}, ["u1 completed"], [5, 5, 5]),
+    "not found for 30 seconds": ({"u1": [EARLY]}, {}, [str(EARLY)], [5] * 6),
+    "not found for the whole time": ({"u1": [EARLY]}, {"timeout": 8.0}, ["u1 pending"], [5, 3]),
+    "another error": ({"u1": [GONE]}, {}, [str(GONE)], []),
+    "another export": ({"u2": [EARLY]}, {}, [str(EARLY)], []),
+    "the oldest completion comes first": (
+        {"u1": [EARLY, "completed 1"], "u2": ["completed 2"]},
+        {},
+        ["u1 completed", "u2 completed"],
+        [5],
+    ),
+}
+
+
+@pytest.mark.parametrize(("polls", "options", "results", "sleeps"), REQUESTED.values(), ids=REQUESTED)
+def test_an_export_that_was_just_requested_may_not_be_found_yet(
+    clock: Clock, polls: dict[str, list[Poll]], options: dict[str, Any], results: list[str], sleeps: list[float]
+) -> None:
+    requested = {"u1": metadata("u1", "pending", None, "users")}
+    assert run(Api(polls, clock), list(polls), requested=requested, **options) == results
     assert clock.sleeps == sleeps
 
 

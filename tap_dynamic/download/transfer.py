@@ -43,7 +43,7 @@ READ_SIZE = 1 << 18
 """Bytes that are read from the network at once, at most."""
 MAX_RESTARTS = 10
 """How often a download starts over, because the object changed or can't be resumed."""
-MAX_MISMATCHES = 2
+MAX_MISMATCHES = 5
 """How often in a row another object may be answered: replicas of a host can have different ETags."""
 MAX_REFUSALS = 3
 """How many fresh URLs in a row may be refused."""
