@@ -1,4 +1,4 @@
-"""Progress of long operations: log lines, and whether there is any."""
+"""Progress of long operations: a bar on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -24,10 +24,6 @@ STEPS = 1000
 """Steps of a bar."""
 AROUND_BAR = 24
 """Columns of a terminal that a bar needs for its percentage, the time left and blanks."""
-MIN_RATE = 1024
-"""Bytes per second below which a host counts as stalled."""
-RATE_WINDOW = 60.0
-"""Seconds over which the rate is measured."""
 
 
 class ProgressLogger:
@@ -51,13 +47,12 @@ class ProgressLogger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove the bar."""
+        """End the bar."""
         if self.bar:
-            self._erase()
-            with contextlib.suppress(OSError):
-                click.echo("\x1b[?25h", nl=False, err=True)  # click hides the cursor
+            with contextlib.suppress(OSError):  # the terminal is gone
+                self.bar.__exit__(kind, error, trace)
             for handler in logging.root.handlers:
-                handler.removeFilter(self._erase)
+                handler.removeFilter(end_line)
 
     def update(self, done: int, share: float | None = None) -> None:
         """Draw the bar, or log a line unless the last one is recent.
@@ -91,38 +86,20 @@ class ProgressLogger:
             # click would measure stdout.
             width = os.get_terminal_size(sys.stderr.fileno()).columns - len(title) - AROUND_BAR
             self.bar = click.progressbar(length=STEPS, label=title, file=sys.stderr, width=max(1, width))
+            self.bar.__enter__()
             for handler in logging.root.handlers:
-                handler.addFilter(self._erase)
+                handler.addFilter(end_line)
         self.bar.update(int(share * STEPS) - self.bar.pos)
 
-    def _erase(self, record: logging.LogRecord | None = None) -> bool:  # noqa: ARG002 (a filter)
-        """Clear the line of the bar, so that a log line has it to itself."""
-        with contextlib.suppress(OSError):  # the terminal is gone
-            click.echo("\r\x1b[K", nl=False, err=True)
-        return True
+
+def end_line(record: logging.LogRecord | None = None) -> bool:  # noqa: ARG001 (a filter)
+    """End the line of a bar, so that a log line has one to itself."""
+    with contextlib.suppress(OSError):  # the terminal is gone
+        click.echo(err=True)
+    return True
 
 
 def has_terminal() -> bool:
     """Whether a bar can be drawn: stderr is a terminal, and messages do not go to it too."""
     is_drawable = bool(sys.stderr and sys.stderr.isatty() and os.environ.get("TERM") != "dumb")
     return is_drawable and not (sys.stdout and sys.stdout.isatty())
-
-
-class RateMonitor:
-    """Measures the rate of a transfer over windows of `RATE_WINDOW` seconds: a trickle would never end.
-
-    Args:
-        received: Bytes that were here at the start.
-    """
-
-    def __init__(self, received: int = 0) -> None:
-        self.started_at, self.received = time.monotonic(), received
-
-    def is_stalled(self, received: int) -> bool:
-        """Whether a window has ended in which less than `MIN_RATE` bytes per second arrived; starts the next one."""
-        now = time.monotonic()
-        elapsed, count = now - self.started_at, received - self.received
-        if elapsed < RATE_WINDOW:
-            return False
-        self.started_at, self.received = now, received
-        return count < MIN_RATE * elapsed

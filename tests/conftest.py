@@ -27,6 +27,8 @@ Message = dict[str, Any]
 csv.field_size_limit(2**31 - 1)
 # The sandbox sends two small packets: with Nagle's algorithm the second one waits for 40 ms.
 StreamRequestHandler.disable_nagle_algorithm = True
+MAX_SLEEP = 0.1
+"""Seconds that the tap waits between attempts and polls, at most."""
 ROOT = Path(__file__).parent.parent
 
 
@@ -89,7 +91,7 @@ class Tap:
 
     def __call__(self, *arguments: str, environment: dict[str, str] | None = None, **settings: Any) -> Run:
         if self.forks and environment is None:
-            code, out, log = self.forks.run(self.arguments(*arguments, **settings))
+            code, out, log = self.forks.run(self.arguments(*arguments, **settings), max_sleep=MAX_SLEEP)
         else:
             completed = subprocess.run(
                 self.command(*arguments, **settings),

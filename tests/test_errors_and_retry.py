@@ -27,8 +27,9 @@ import urllib3
 from singer_sdk.exceptions import RetriableAPIError
 
 from tap_dynamic.errors import TapError, plural
-from tap_dynamic.http.failures import failure_reason, host_of, is_final, status_of
+from tap_dynamic.http.failures import CHECK_PROXY, CHECK_TLS, Failure, explain, host_of, may_pass, status_of
 from tap_dynamic.http.retry import MAX_ATTEMPTS, MAX_TOTAL_WAIT, MAX_WAIT, Backoff, retry_after
+from tap_dynamic.http.session import new_session
 from tap_dynamic.redaction import MAX_DETAIL, RedactingFilter, first_line, redact
 from tap_dynamic.singer.boundary import error_boundary
 
@@ -184,6 +185,8 @@ HOSTS = [
     ("https://app.example/api/v0?x=y", "app.example"),
     ("http://127.0.0.1:8080/x", "127.0.0.1:8080"),
     ("https://user:password@app.example/", "app.example"),
+    ("http://[::1]:8080/x", "[::1]:8080"),
+    ("https://[2001:db8::1]/", "[2001:db8::1]"),
     ("https://[::1", "the host"),
     ("https://h:99999/", "the host"),
     ("x", "the host"),
@@ -357,8 +360,8 @@ def test_why_a_request_failed(
     with where(handler) as port:
         url = f"{scheme}://127.0.0.1:{port}{URL_PATH}"
         error = failure_of(url)
-    text = failure_reason(error, host_of(url))
-    assert not is_final(error)
+    text = explain(error, host_of(url)).reason
+    assert explain(error, "h").advice is None
     assert status_of(error) is None
     assert SECRET not in text
     assert "?" not in text
@@ -369,15 +372,51 @@ def test_why_a_request_failed(
 
 def test_a_name_that_can_not_be_resolved() -> None:
     error = failure_of(f"https://does-not-exist.invalid{URL_PATH}")
-    assert failure_reason(error, "does-not-exist.invalid") == "the name does-not-exist.invalid can't be resolved"
-    assert not is_final(error)
+    assert explain(error, "does-not-exist.invalid").reason == "the name does-not-exist.invalid can't be resolved"
+    assert explain(error, "h").advice is None
+
+
+# status: whether another attempt may succeed
+CONNECTS = {407: False, 401: False, 403: False, 400: False, 408: True, 429: True, 500: True, 502: True, 503: True}
+
+
+@pytest.mark.parametrize(("status", "is_retried"), CONNECTS.items())
+def test_a_proxy_that_refuses_to_connect_is_named(status: int, *, is_retried: bool) -> None:
+    with listening(answer(b"HTTP/1.1 %d %b\r\n\r\n" % (status, SECRET.encode()))) as port:
+        proxy = f"http://user:{SECRET}@127.0.0.1:{port}"
+        error = failure_of(f"https://files.example{URL_PATH}", proxies={"https": proxy})
+    failure = explain(error, "files.example")
+    assert failure.reason == f"the proxy answered {status} instead of connecting to files.example"
+    assert failure.advice == (None if is_retried else CHECK_PROXY)
+
+
+PROXIES = [
+    "http://127.0.0.1:port",
+    "http://h:99999",
+    "http://",
+    "foo://h:1",
+    "http://[::1",
+    "http://a b:1",
+    "x y",
+    "//",
+]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("proxy", [*PROXIES, f"http://\u20ac:{SECRET}@127.0.0.1:1"], ids=ascii)
+def test_a_malformed_proxy_is_not_blamed_on_the_host(monkeypatch: pytest.MonkeyPatch, scheme: str, proxy: str) -> None:
+    monkeypatch.setenv(f"{scheme}_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    with contextlib.closing(new_session("agent")) as session, pytest.raises(requests.RequestException) as raised:
+        session.open_url(f"{scheme}://files.example{URL_PATH}", {}, (1, 1))
+    assert explain(raised.value, "files.example") == Failure("the URL of the proxy is malformed", CHECK_PROXY)
 
 
 def test_a_proxy_that_refuses_the_connection() -> None:
     with closed(close) as port:
         error = failure_of(f"http://h.invalid{URL_PATH}", proxies={"http": f"http://127.0.0.1:{port}"})
-    assert failure_reason(error, "h.invalid") == "the proxy can't be used for h.invalid"
-    assert not is_final(error)
+    assert explain(error, "h.invalid").reason == "the proxy can't be used for h.invalid"
+    assert explain(error, "h").advice is None
 
 
 @pytest.fixture(scope="module")
@@ -394,12 +433,12 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return files
 
 
-CERTIFICATES = [("127.0.0.1", False), ("localhost", True)]
+CERTIFICATES = [("127.0.0.1", False, "is not trusted"), ("localhost", True, "is of another host")]
 
 
-@pytest.mark.parametrize(("host", "is_trusted"), CERTIFICATES, ids=["self-signed", "of another name"])
+@pytest.mark.parametrize(("host", "is_trusted", "problem"), CERTIFICATES, ids=["self-signed", "of another name"])
 def test_only_a_certificate_that_is_not_trusted_is_final(
-    certificate: tuple[Path, Path], host: str, *, is_trusted: bool
+    certificate: tuple[Path, Path], host: str, problem: str, *, is_trusted: bool
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
@@ -414,8 +453,8 @@ def test_only_a_certificate_that_is_not_trusted_is_final(
         error = failure_of(url, verify=str(certificate[0]) if is_trusted else True)
         own = requests.get(f"https://127.0.0.1:{port}/", verify=str(certificate[0]), timeout=5)
     assert own.status_code == 200
-    assert is_final(error)
-    assert failure_reason(error, host_of(url)) == f"the TLS certificate of {host}:{port} is not trusted"
+    assert explain(error, "h").advice
+    assert explain(error, host_of(url)).reason == f"the TLS certificate of {host}:{port} {problem}"
 
 
 MALFORMED = ["http://[::1", "files.example", "http://h:99999", "ftp://h", "https://", f"http://{'a' * 64}.invalid"]
@@ -424,8 +463,8 @@ MALFORMED = ["http://[::1", "files.example", "http://h:99999", "ftp://h", "https
 @pytest.mark.parametrize("url", MALFORMED)
 def test_a_malformed_url_is_final_and_is_not_blamed_on_the_host(url: str) -> None:
     error = failure_of(f"{url}{URL_PATH}")
-    text = failure_reason(error, host_of(url))
-    assert is_final(error)
+    text = explain(error, host_of(url)).reason
+    assert explain(error, "h").advice
     assert SECRET not in text
     assert "closed the connection" not in text
 
@@ -496,6 +535,44 @@ def test_a_date_in_retry_after() -> None:
     assert retry_after(response) == pytest.approx(100, abs=2)
 
 
+DATES: list[tuple[str, str | None, float]] = [
+    # Retry-After, Date, seconds: counted from the clock of the host, not from this machine's.
+    ("Wed, 21 Oct 2015 07:30:00 GMT", "Wed, 21 Oct 2015 07:28:00 GMT", 120),
+    ("Wed, 21 Oct 2099 07:30:00 GMT", "Wed, 21 Oct 2099 07:28:00 GMT", 120),
+    ("Wednesday, 21-Oct-15 07:30:00 GMT", "Wed Oct 21 07:28:00 2015", 120),
+    ("Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:30:00 GMT", 0),
+    ("Wed, 21 Oct 2015 07:28:00 GMT", "noon", 0),
+    ("Wed, 21 Oct 2015 07:28:00 GMT", None, 0),
+]
+
+
+@pytest.mark.parametrize(("after", "date", "seconds"), DATES)
+def test_a_date_in_retry_after_counts_from_the_date_of_the_response(
+    after: str, date: str | None, seconds: float
+) -> None:
+    response = answered(503, after).response
+    assert response is not None
+    if date:
+        response.headers["Date"] = date
+    assert retry_after(response) == seconds
+
+
+STATUSES = {100: True, 103: True, 200: False, 206: False, 302: False, 400: False, 404: False, 407: False, 408: True}
+STATUSES |= {410: False, 429: True, 499: False, 500: True, 501: True, 503: True, 511: True, 599: True, 999: True}
+
+
+@pytest.mark.parametrize(("status", "is_retried"), STATUSES.items())
+def test_which_statuses_may_pass(status: int, *, is_retried: bool) -> None:
+    assert may_pass(status) == is_retried
+
+
+def test_a_certificate_that_fails_another_check_is_refused_with_its_reason() -> None:
+    error = untrusted()
+    error.verify_code, error.verify_message = 85, "Missing Authority Key Identifier"
+    reason = "the TLS certificate of h is refused (Missing Authority Key Identifier)"
+    assert explain(requests.exceptions.SSLError(error), "h") == Failure(reason, CHECK_TLS)
+
+
 def test_waits_double_up_to_a_limit_with_full_jitter(clock: Clock) -> None:
     backoff = Backoff("The download", "h", LOGGER)
     for _ in range(MAX_ATTEMPTS - 1):
@@ -513,7 +590,8 @@ def test_waits_double_up_to_a_limit_with_full_jitter(clock: Clock) -> None:
 WAITS: dict[str, tuple[list[str | None], list[float], str | None]] = {
     # name: (Retry-After of each failure, waits, a part of the error)
     "none": ([None], [1], None),
-    "seconds": (["7", "0"], [7, 0], None),
+    "seconds: a floor beneath the backoff": (["7", "0"], [7, 2], None),
+    "less than the backoff": ([None, None, "1"], [1, 2, 4], None),
     "invalid: jitter": (["soon", "9x"], [1, 2], None),
     "then none: jitter of that attempt": (["7", None], [7, 2], None),
     "just within the budget": (["600"], [600], None),
@@ -554,13 +632,17 @@ def test_progress_restores_the_budget(clock: Clock) -> None:
     assert clock.sleeps == [80] * 3 * (MAX_ATTEMPTS - 1)
 
 
+def untrusted() -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "self-signed")
+    error.verify_code, error.verify_message = 18, "self-signed certificate"
+    return error
+
+
 FINAL: list[Exception] = [
     requests.exceptions.InvalidURL(ABSOLUTE),
     requests.exceptions.MissingSchema(ABSOLUTE),
     requests.exceptions.SSLError(
-        urllib3.exceptions.MaxRetryError(
-            urllib3.HTTPSConnectionPool("h"), RELATIVE, ssl.SSLCertVerificationError(1, "self-signed")
-        )
+        urllib3.exceptions.MaxRetryError(urllib3.HTTPSConnectionPool("h"), RELATIVE, untrusted())
     ),
 ]
 

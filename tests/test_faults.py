@@ -73,7 +73,7 @@ def keep_changing(sandbox: Sandbox, export: SandboxExport) -> list[Fault]:
     def swap() -> None:
         export.data = csv_file("users", 300, seed=len(sandbox.requests))
 
-    return [Fault("file", after=1000 * n, callback=swap) for n in range(1, 40)]
+    return [Fault("file", after=1000 * (n % 20 + 1), callback=swap) for n in range(120)]
 
 
 def expire(sandbox: Sandbox, _: SandboxExport) -> list[Fault]:
@@ -181,6 +181,10 @@ DOWNLOADS = [
     Case("file host: 400", respond("file", 400)),
     Case("file host: always 400", respond("file", 400, 99, headers=RETRY_NOW), "refuses fresh URLs (400)"),
     Case("file host: 401", respond("file", 401)),
+    Case("file host: 410", respond("file", 410)),
+    Case("file host: always 410", respond("file", 410, 99), "answered 410 to a fresh URL: the file is gone"),
+    Case("cut, then 410", inject(Fault("file", after=HALF), Fault("file", status=410))),
+    Case("file host: 405", respond("file", 405), "answered 405 instead of the file"),
     Case("redirect", redirect("{fresh}&again=1")),
     Case("redirect to another scheme", redirect("https://127.0.0.1:9/x?X-Amz-Signature=1"), "to another scheme"),
     Case("redirect to a local file", redirect("file:///etc/passwd"), "to another scheme"),
@@ -229,11 +233,14 @@ API = [
     Case("list: 401", respond("list", 401), "Dynamic refused the API token (401)"),
     Case("list: 403", respond("list", 403), "Dynamic denied access to the exports (403)"),
     Case("list: 404", respond("list", 404), "There is no such environment (404)"),
+    Case("list: 200 with an HTML page", respond("list", 200, 2, body=HTML_PAGE)),
+    Case("list: 200 with half a list", respond("list", 200, body=b'{"exports": [{')),
     Case(
-        "list: 200 with an HTML page",
-        respond("list", 200, body=HTML_PAGE),
-        "but not with a JSON object. Check api_url",
+        "list: always 200 with an HTML page",
+        respond("list", 200, 99, body=HTML_PAGE),
+        "failed after 8 attempts (last error: Dynamic answered 200, but not with a JSON object: check api_url)",
     ),
+    Case("export: 200 with null", respond("get", 200, 2, body=b"null")),
     Case("list: 200 without exports", respond("list", 200, body=b"{}"), "has no `exports`"),
     Case(
         "list: a redirect",

@@ -10,7 +10,7 @@ import pytest
 
 from tap_dynamic.api.exports import Export
 from tap_dynamic.api.polling import LOG_INTERVAL, wait_for
-from tap_dynamic.errors import TapError
+from tap_dynamic.errors import FileUnusable, TapError
 
 LOGGER = logging.getLogger("test_polling")
 Poll = str | TapError
@@ -77,8 +77,14 @@ class Api:
 
 def run(api: Api, ids: list[str], **options: Any) -> list[str]:
     """Wait, and name each result: id and status, or the error."""
-    settings: dict[str, Any] = {"models": {"users", "visits"}, "timeout": 60.0, "interval": 5.0, **options}
-    results = wait_for(ids, api.get, logger=LOGGER, **settings)
+    settings: dict[str, Any] = {
+        "models": {"users", "visits"},
+        "requested": {},
+        "timeout": 60.0,
+        "interval": 5.0,
+        **options,
+    }
+    results = wait_for(ids, api.get, logger=LOGGER, **{**settings, **options})
     return [str(r) if isinstance(r, TapError) else f"{r.id} {r.status}" for r in results]
 
 
@@ -146,6 +152,32 @@ def test_how_exports_end(
     assert clock.sleeps == sleeps
 
 
+EARLY = FileUnusable("There is no such export (404).")
+REQUESTED: dict[str, tuple[dict[str, list[Poll]], dict[str, Any], list[str], list[float]]] = {
+    # name: (statuses of each poll, options, results, sleeps); the POST answered `u1` as pending
+    "found late": ({"u1": [EARLY, EARLY, "pending", "completed"]}, {}, ["u1 completed"], [5, 5, 5]),
+    "not found for 30 seconds": ({"u1": [EARLY]}, {}, [str(EARLY)], [5] * 6),
+    "not found for the whole time": ({"u1": [EARLY]}, {"timeout": 8.0}, ["u1 pending"], [5, 3]),
+    "another error": ({"u1": [GONE]}, {}, [str(GONE)], []),
+    "another export": ({"u2": [EARLY]}, {}, [str(EARLY)], []),
+    "the oldest completion comes first": (
+        {"u1": [EARLY, "completed 1"], "u2": ["completed 2"]},
+        {},
+        ["u1 completed", "u2 completed"],
+        [5],
+    ),
+}
+
+
+@pytest.mark.parametrize(("polls", "options", "results", "sleeps"), REQUESTED.values(), ids=REQUESTED)
+def test_an_export_that_was_just_requested_may_not_be_found_yet(
+    clock: Clock, polls: dict[str, list[Poll]], options: dict[str, Any], results: list[str], sleeps: list[float]
+) -> None:
+    requested = {"u1": metadata("u1", "pending", None, "users")}
+    assert run(Api(polls, clock), list(polls), requested=requested, **options) == results
+    assert clock.sleeps == sleeps
+
+
 def test_every_export_is_yielded_once(clock: Clock) -> None:
     polls: dict[str, list[Poll]] = {f"u{n}": [*["pending"] * n, f"completed {n + 1}"] for n in range(5)}
     assert sorted(run(Api(polls, clock), list(polls))) == [f"u{n} completed" for n in range(5)]
@@ -167,7 +199,11 @@ def test_slow_answers_count_as_waiting(clock: Clock) -> None:
 def test_other_models_are_read_while_one_is_pending(clock: Clock) -> None:
     api = Api({"u1": ["pending"], "v1": ["completed"]}, clock)
     first = next(
-        iter(wait_for(["u1", "v1"], api.get, models={"users", "visits"}, timeout=60, interval=5, logger=LOGGER))
+        iter(
+            wait_for(
+                ["u1", "v1"], api.get, models={"users", "visits"}, requested={}, timeout=60, interval=5, logger=LOGGER
+            )
+        )
     )
     assert isinstance(first, Export)
     assert (first.id, clock.sleeps) == ("v1", [])

@@ -41,6 +41,8 @@ def test_failures_that_may_pass_are_retried(status: int) -> None:
         (404, "GET", "", f"environment {ENVIRONMENT}. Check environment_id and api_url"),
         (404, "POST", "", "Check environment_id and api_url"),
         (422, "POST", "", "Dynamic answered 422 to a POST of the exports"),
+        (407, "GET", "", r"A proxy refused the request \(407\)\. Check the proxy settings"),
+        (407, "POST", "", "Check the proxy settings"),
         (302, "GET", "", "The token is not sent to another URL"),
     ],
 )
@@ -70,9 +72,19 @@ def test_dynamics_own_words_are_redacted(body: object, detail: str | None) -> No
     assert "sig=" not in message
 
 
-@pytest.mark.parametrize(("status", "path"), [(200, ""), (201, ""), (302, "/abc/download")])
+@pytest.mark.parametrize(("status", "path"), [(200, ""), (201, ""), (302, "/abc/download"), (200, "/abc/download")])
 def test_good_responses_pass(status: int, path: str) -> None:
-    check_response(response(status, path=path), ENVIRONMENT)
+    check_response(response(status, b"" if path else {}, path=path), ENVIRONMENT)
+
+
+NOT_OBJECTS = [b"<html>", b"", b"null", b"[]", b'"x"', b'{"exports": [', b"[" * 100_000, b"\xff"]
+
+
+@pytest.mark.parametrize("body", NOT_OBJECTS, ids=lambda body: body[:20].decode("latin-1"))
+@pytest.mark.parametrize("status", [200, 201])
+def test_an_answer_that_is_not_a_json_object_is_retried(status: int, body: bytes) -> None:
+    with pytest.raises(RetriableAPIError, match=f"Dynamic answered {status}, but not with a JSON object: .*api_url"):
+        check_response(response(status, body), ENVIRONMENT)
 
 
 @pytest.mark.parametrize("body", [[], {}, {"exports": None}, {"exports": {}}, b"<html>", b"[" * 100_000])

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 import requests
-import urllib3
-from singer_sdk.exceptions import RetriableAPIError
 
 from tap_dynamic.api.exports import Export
 from tap_dynamic.api.responses import check_response, entries_of, export_of
-from tap_dynamic.errors import FileUnusable, TapError
-from tap_dynamic.http.failures import host_of, status_of
+from tap_dynamic.errors import TapError
+from tap_dynamic.http.failures import RETRIED, host_of, status_of
 from tap_dynamic.http.retry import Backoff
-from tap_dynamic.http.session import new_session
+from tap_dynamic.http.session import new_session, redirect_target
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
-RETRIED = (RetriableAPIError, requests.RequestException, urllib3.exceptions.HTTPError)
 
 
 class BearerAuth(requests.auth.AuthBase):
@@ -140,12 +137,8 @@ class ExportsApi:
         if url := self.get(export_id).record["downloadUrl"]:
             return str(url)
         response = self.retrying(self._send)("GET", f"/{quote(export_id, safe='')}/download")
-        if location := response.headers.get("Location"):
-            try:
-                return urljoin(response.url, location)
-            except ValueError:
-                msg = f"The download URL of export {export_id} is malformed. Make a new export."
-                raise FileUnusable(msg) from None
+        if location := redirect_target(response, response.url):
+            return location
         msg = f"Dynamic gives no download URL for export {export_id}. Make a new export."
         raise TapError(msg)
 

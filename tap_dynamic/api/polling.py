@@ -6,12 +6,14 @@ import time
 from typing import TYPE_CHECKING
 
 from tap_dynamic.api.exports import Export, oldest_first
-from tap_dynamic.errors import TapError
+from tap_dynamic.errors import FileUnusable, TapError
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+GRACE = 30.0
+"""Seconds in which an export that was just requested may not be found yet."""
 LOG_INTERVAL = 30.0
 """Seconds between two lines that name the exports that are waited for."""
 
@@ -21,6 +23,7 @@ def wait_for(  # noqa: PLR0913 (what it depends on, nothing hidden)
     get: Callable[[str], Export],
     *,
     models: Collection[str],
+    requested: Mapping[str, Export],
     timeout: float,
     interval: float,
     logger: logging.Logger,
@@ -31,6 +34,7 @@ def wait_for(  # noqa: PLR0913 (what it depends on, nothing hidden)
         export_ids: What to wait for.
         get: Returns an export in its present state.
         models: The models whose pending exports are waited for.
+        requested: Exports that this run requested, as Dynamic answered: they count as such until they are found.
         timeout: Seconds; 0 polls once.
         interval: Seconds between two polls.
         logger: Receives progress.
@@ -47,8 +51,11 @@ def wait_for(  # noqa: PLR0913 (what it depends on, nothing hidden)
             try:
                 export = get(export_id)
             except TapError as error:
-                yield error
-                continue
+                is_early = isinstance(error, FileUnusable) and time.monotonic() - started_at < GRACE
+                if not is_early or export_id not in requested:
+                    yield error
+                    continue
+                export = requested[export_id]
             is_waiting = export.status == "pending" and export.model in models
             (waiting if is_waiting else ended).append(export)
         busy = {e.model for e in waiting}

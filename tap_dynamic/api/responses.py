@@ -11,6 +11,7 @@ from singer_sdk.exceptions import RetriableAPIError
 
 from tap_dynamic.api.exports import Export
 from tap_dynamic.errors import FileUnusable, TapError
+from tap_dynamic.http.failures import CHECK_PROXY, may_pass
 from tap_dynamic.redaction import first_line
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ ADVICE = {
     ("GET", 403): "Dynamic denied access to {label} (403): the token lacks a scope, or belongs to another environment"
     " than environment_id {environment_id}.",
     ("GET", 404): "There is no such environment (404): environment {environment_id}. Check environment_id and api_url.",
+    ("GET", 407): f"A proxy refused the request (407). {CHECK_PROXY}",
 }
 """What to do, by method and status; POST as GET where it has no entry of its own."""
 NO_SUCH_EXPORT = (
@@ -44,15 +46,20 @@ def check_response(response: requests.Response, environment_id: str) -> None:
         TapError: If it is another error, with what to do.
     """
     status = response.status_code
-    if status in {408, 429} or not 200 <= status < 500:  # noqa: PLR2004 (1xx: an informational one came first)
+    if may_pass(status):
         msg = f"Dynamic answered {status}"
         raise RetriableAPIError(msg, response)
     if status >= HTTPStatus.BAD_REQUEST:
         is_gone = status == HTTPStatus.NOT_FOUND and "/exports/" in response.url
         raise (FileUnusable if is_gone else TapError)(advice(response, environment_id))
-    if status >= HTTPStatus.MULTIPLE_CHOICES and not urlsplit(response.url).path.endswith("/download"):
+    if urlsplit(response.url).path.endswith("/download"):
+        return
+    if status >= HTTPStatus.MULTIPLE_CHOICES:
         msg = f"Dynamic answered {status}, a redirect. The token is not sent to another URL: check api_url."
         raise TapError(msg)
+    if _json_object(response) is None:
+        msg = f"Dynamic answered {status}, but not with a JSON object: check api_url"
+        raise RetriableAPIError(msg, response)
 
 
 def advice(response: requests.Response, environment_id: str) -> str:
@@ -78,7 +85,7 @@ def entries_of(response: requests.Response) -> list[Any]:
     Raises:
         TapError: If the response is not such a list.
     """
-    entries = _json_object(response).get("exports")
+    entries = (_json_object(response) or {}).get("exports")
     if not isinstance(entries, list):
         msg = "Dynamic's list of exports has no `exports`. Check api_url."
         raise TapError(msg)
@@ -98,12 +105,9 @@ def export_of(response: requests.Response, label: str) -> Export:
         raise TapError(msg) from None
 
 
-def _json_object(response: requests.Response) -> dict[str, Any]:
+def _json_object(response: requests.Response) -> dict[str, Any] | None:
     try:
         body = response.json()
     except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, dict):
-        msg = f"Dynamic answered {response.status_code}, but not with a JSON object. Check api_url."
-        raise TapError(msg)
-    return body
+        return None
+    return body if isinstance(body, dict) else None

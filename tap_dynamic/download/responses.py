@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from singer_sdk.exceptions import RetriableAPIError
 
 from tap_dynamic.errors import FileUnusable, TapError
+from tap_dynamic.http.failures import CHECK_PROXY, may_pass
 
 if TYPE_CHECKING:
     import requests
 
-EXPIRED = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
-"""What stores answer to an expired URL: S3 400 or 403, others 401."""
+EXPIRED = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.GONE)
+"""What hosts answer to an expired URL: S3 400 or 403, others 401, nginx 410."""
 NEUTRAL_ENCODINGS = {"", "identity", "gzip", "x-gzip", "utf-8", "utf8", "aws-chunked", "binary", "none"}
 """Values of `Content-Encoding` that leave the stored bytes as they are; gzip is recognised by its first bytes."""
 
 
 class ChangedError(Exception):
     """The object in the store is not the one that was begun."""
+
+
+class RangeIgnoredError(Exception):
+    """A part was asked for on the condition that the object is the same, and the whole was answered."""
 
 
 def check_status(response: requests.Response, label: str) -> None:
@@ -32,15 +37,18 @@ def check_status(response: requests.Response, label: str) -> None:
 
     Raises:
         RetriableAPIError: If another attempt may succeed.
-        TapError: If not.
+        FileUnusable: If the file is gone.
+        TapError: If a proxy refused the request.
     """
     status = response.status_code
-    retried = (*EXPIRED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-    if status in retried or not 200 <= status < 500:  # noqa: PLR2004 (1xx: an informational one came first)
+    if status in EXPIRED or may_pass(status):
         msg = f"the file host answered {status}"
         raise RetriableAPIError(msg, response)
+    if status == HTTPStatus.NOT_FOUND:
+        msg = f"{label}: the file host answered 404: the file is not there. Make a new export."
+        raise FileUnusable(msg)
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        msg = f"{label}: the proxy wants a password (407). Check the proxy settings."
+        msg = f"{label}: the proxy refused the request (407). {CHECK_PROXY}"
         raise TapError(msg)
 
 
@@ -50,10 +58,10 @@ def check_encoding(response: requests.Response, label: str) -> None:
     Raises:
         FileUnusable: If it is encoded.
     """
-    transfer = response.headers.get("Transfer-Encoding", "chunked").strip().lower()
+    transfer = response.headers.get("Transfer-Encoding", "identity").strip().lower()
     encodings = {e.strip().lower() for e in response.headers.get("Content-Encoding", "").split(",")}
     for name, is_read in (
-        ("Transfer-Encoding", transfer == "chunked"),
+        ("Transfer-Encoding", transfer in {"chunked", "identity"}),
         ("Content-Encoding", encodings <= NEUTRAL_ENCODINGS),
     ):
         if not is_read:
@@ -61,25 +69,27 @@ def check_encoding(response: requests.Response, label: str) -> None:
             raise FileUnusable(msg)
 
 
-def check_start(response: requests.Response, label: str, *, is_ranged: bool) -> None:
+def check_start(response: requests.Response, label: str) -> None:
     """Verify that a first response starts with the first byte of the file.
 
     Args:
-        response: The response.
+        response: The response. A 206 starts with the first byte too, whether a range was asked for or not.
         label: The file, for messages.
-        is_ranged: Whether a range was requested.
 
     Raises:
-        FileUnusable: If not: the file is not there.
+        TapError: If not.
     """
-    is_first = response.status_code == HTTPStatus.PARTIAL_CONTENT and starts_at(response, 0)
-    if response.status_code != HTTPStatus.OK and not (is_ranged and is_first):
-        msg = f"{label}: the file host answered {response.status_code}: the file is not there. Make a new export."
-        raise FileUnusable(msg)
+    is_part = response.status_code == HTTPStatus.PARTIAL_CONTENT
+    if is_part and not starts_at(response, 0):
+        msg = f"{label}: the file host answered with another part of the file than its start. Run again later."
+        raise TapError(msg)
+    if not is_part and response.status_code != HTTPStatus.OK:
+        msg = f"{label}: the file host answered {response.status_code} instead of the file. Make a new export."
+        raise TapError(msg)
 
 
 def check_resumed(response: requests.Response, received: int, etag: str | None, size: int | None) -> None:
-    """Verify that a response goes on where a download was cut.
+    """Verify that a response continues where a download was cut.
 
     Args:
         response: The response to a ranged request.
@@ -88,17 +98,22 @@ def check_resumed(response: requests.Response, received: int, etag: str | None, 
         size: Its size in bytes, if it is known.
 
     Raises:
+        RangeIgnoredError: If it has the whole object, or another one.
         ChangedError: If it is of another object, or does not start at the next byte.
     """
+    if response.status_code == HTTPStatus.OK:
+        raise RangeIgnoredError
     now = size_of(response)
     is_same = response.headers.get("ETag") == etag and now in {None, size or now}
     if response.status_code != HTTPStatus.PARTIAL_CONTENT or not starts_at(response, received) or not is_same:
         raise ChangedError
 
 
-def is_empty_object(response: requests.Response) -> bool:
-    """Whether a range was refused because the object is empty."""
-    return response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and size_of(response) == 0
+def is_end(response: requests.Response, received: int, etag: str | None) -> bool:
+    """Whether a range was refused because the object ends where it would begin; an empty one begins there."""
+    is_same = not received or response.headers.get("ETag") == etag
+    is_refused = response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+    return is_refused and size_of(response) == received and is_same
 
 
 def starts_at(response: requests.Response, position: int) -> bool:
@@ -112,32 +127,12 @@ def size_of(response: requests.Response) -> int | None:
     return int(found[1]) if found else None
 
 
-class LineRecorder:
-    """Remembers the last line that `http.client` read of a chunked body, which takes a cut one for its end."""
+def is_chunked(response: requests.Response) -> bool:
+    """Whether the body is sent in chunks, the last of which shows its end."""
+    return bool(response.headers.get("Transfer-Encoding", "").strip().lower() == "chunked")
 
-    def __init__(self, file: Any) -> None:
-        self.file, self.last = file, b""
 
-    @classmethod
-    def install(cls, response: requests.Response) -> LineRecorder:
-        """Put a recorder before the socket of a response.
-
-        Private in urllib3 and `http.client`, which take a cut size line (`0000`) for the last chunk.
-        """
-        raw: Any = response.raw._fp  # noqa: SLF001 (see above)
-        raw.fp = recorder = cls(raw.fp)
-        return recorder
-
-    def __getattr__(self, name: str) -> Any:
-        """Pass everything else on."""
-        return getattr(self.file, name)
-
-    def readline(self, limit: int = -1) -> bytes:
-        """Read a line."""
-        self.last = self.file.readline(limit)
-        return bytes(self.last)
-
-    @property
-    def is_ended(self) -> bool:
-        """Whether the blank line after the last chunk was read."""
-        return self.last in {b"\r\n", b"\n"}
+def length_of(response: requests.Response) -> int | None:
+    """Return the declared length of a body."""
+    length = response.headers.get("Content-Length", "")
+    return int(length) if re.fullmatch(r"[0-9]{1,18}", length) and not is_chunked(response) else None

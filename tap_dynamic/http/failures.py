@@ -1,8 +1,11 @@
-"""Failures of requests, in words that hold no URL."""
+"""Failures of requests in words, without URLs: which ones may pass, and what to do about the others."""
 
 from __future__ import annotations
 
+import re
 import ssl
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -10,8 +13,92 @@ import requests
 import urllib3
 from singer_sdk.exceptions import RetriableAPIError
 
+from tap_dynamic.redaction import first_line
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+RETRIED = (RetriableAPIError, requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError)
+"""Exceptions of a request that another attempt may not meet again; `explain` knows the final ones."""
+CHECK_TLS = "Check api_url, the proxy, and the CA certificates and the clock of this machine."
+CHECK_PROXY = "Check the proxy settings (https_proxy, http_proxy, no_proxy), user and password included."
+CHECK_URL = "Check api_url."
+CERTIFICATE_PROBLEMS = {
+    9: "is not valid yet",
+    10: "has expired",
+    18: "is not trusted",
+    19: "is not trusted",
+    20: "is not trusted",
+    21: "is not trusted",
+    62: "is of another host",
+    64: "is of another host",
+}
+"""By OpenSSL's codes of verification (X509_V_ERR_…)."""
+REASONS: tuple[tuple[type[BaseException], str, str | None], ...] = (
+    # A type, what happened, and what to do where another attempt would fail in the same way.
+    (requests.exceptions.InvalidProxyURL, "the URL of the proxy is malformed", CHECK_PROXY),
+    (requests.exceptions.InvalidSchema, "the proxy is of a kind that needs another package", CHECK_PROXY),
+    (ValueError, "the URL of {host} is malformed", CHECK_URL),
+    (urllib3.exceptions.ProxyError, "the proxy can't be used for {host}", None),
+    (urllib3.exceptions.NameResolutionError, "the name {host} can't be resolved", None),
+    (ConnectionRefusedError, "{host} refused the connection", None),
+    (urllib3.exceptions.ConnectTimeoutError, "{host} did not accept a connection within connect_timeout", None),
+    (ssl.SSLError, "the TLS handshake with {host} failed", None),
+    (urllib3.exceptions.NewConnectionError, "{host} can't be reached", None),
+    (urllib3.exceptions.ReadTimeoutError, "{host} sent nothing within read_timeout", None),
+    (ConnectionResetError, "{host} reset the connection", None),
+    (urllib3.exceptions.HTTPError, "{host} closed the connection", None),
+    (requests.Timeout, "{host} did not answer in time", None),
+    (requests.RequestException, "{host} closed the connection", None),
+)
+"""The first type that an exception or one of its causes has says what happened."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a request failed.
+
+    Args:
+        reason: What happened.
+        advice: What to do, if another attempt would fail in the same way.
+    """
+
+    reason: str
+    advice: str | None = None
+
+
+def explain(error: Exception, host: str) -> Failure:
+    """Say why a request failed, without its URL: the query can hold a signature.
+
+    Args:
+        error: What the request raised.
+        host: The host that was asked.
+    """
+    if isinstance(error, RetriableAPIError):
+        return Failure(str(error))
+    chain = tuple(causes(error))
+    for cause in chain:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            problem = CERTIFICATE_PROBLEMS.get(cause.verify_code, f"is refused ({first_line(cause.verify_message)})")
+            is_of_proxy = any(isinstance(e, urllib3.exceptions.ProxyError) for e in chain)
+            return Failure(f"the TLS certificate of {'the proxy' if is_of_proxy else host} {problem}", CHECK_TLS)
+        # `http.client` has no type of its own for a proxy that refuses CONNECT.
+        if isinstance(cause, OSError) and (refused := re.match(r"Tunnel connection failed: (\d{3})", str(cause))):
+            reason = f"the proxy answered {refused[1]} instead of connecting to {host}"
+            return Failure(reason, None if may_pass(int(refused[1])) else CHECK_PROXY)
+        if isinstance(cause, TimeoutError) and "handshake" in str(cause):
+            return Failure(f"the TLS handshake with {host} did not end within connect_timeout")
+    for kind, reason, advice in REASONS:
+        # requests wraps the ValueErrors of a URL; others are causes of failures that may pass.
+        if any(isinstance(e, kind) for e in (chain if kind is not ValueError else chain[:1])):
+            return Failure(reason.format(host=host), advice)
+    return Failure(type(error).__name__)
+
+
+def may_pass(status: int) -> bool:
+    """Whether a status is a failure that may pass."""
+    is_answer = HTTPStatus.OK <= status < HTTPStatus.INTERNAL_SERVER_ERROR  # 1xx: an informational one came first
+    return not is_answer or status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -25,42 +112,6 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         pending += [e for e in nested if isinstance(e, BaseException) and id(e) not in known]
 
 
-REASONS: tuple[tuple[type[BaseException], str], ...] = (
-    (ssl.SSLCertVerificationError, "the TLS certificate of {host} is not trusted"),  # a ValueError
-    (requests.exceptions.InvalidProxyURL, "the URL of the proxy is malformed"),
-    (requests.exceptions.InvalidSchema, "the proxy is of a kind that needs another package"),
-    (ValueError, "the URL of {host} is malformed"),
-    (urllib3.exceptions.ProxyError, "the proxy can't be used for {host}"),
-    (urllib3.exceptions.NameResolutionError, "the name {host} can't be resolved"),
-    (ConnectionRefusedError, "{host} refused the connection"),
-    (urllib3.exceptions.ConnectTimeoutError, "{host} did not accept a connection within connect_timeout"),
-    (ssl.SSLError, "the TLS handshake with {host} failed"),
-    (urllib3.exceptions.NewConnectionError, "{host} can't be reached"),
-    (urllib3.exceptions.ReadTimeoutError, "{host} sent nothing within read_timeout"),
-    (ConnectionResetError, "{host} reset the connection"),
-    (urllib3.exceptions.HTTPError, "{host} closed the connection"),
-    (requests.Timeout, "{host} did not answer in time"),
-    (requests.RequestException, "{host} closed the connection"),
-)
-"""The first type that an exception or one of its causes has says what happened."""
-
-
-def failure_reason(error: Exception, host: str) -> str:
-    """Say why a request failed, without its URL: the query can hold a signature."""
-    if isinstance(error, RetriableAPIError):
-        return str(error)
-    chain = tuple(causes(error))
-    if any(isinstance(e, TimeoutError) and "handshake" in str(e) for e in chain):
-        return f"the TLS handshake with {host} did not end within connect_timeout"
-    texts = (text for kind, text in REASONS if any(isinstance(e, kind) for e in chain))
-    return next(texts, type(error).__name__).format(host=host)
-
-
-def is_final(error: Exception) -> bool:
-    """Whether another attempt would fail alike: an untrusted certificate or a malformed URL."""
-    return isinstance(error, ValueError) or any(isinstance(e, ssl.SSLCertVerificationError) for e in causes(error))
-
-
 def host_of(url: str) -> str:
     """Return the host (and port) of a URL for messages; a malformed one has none."""
     try:
@@ -68,7 +119,8 @@ def host_of(url: str) -> str:
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return "the host"
-    return f"{parts.hostname}{port}" if parts.hostname else "the host"
+    name = parts.hostname or ""
+    return f"{f'[{name}]' if ':' in name else name}{port}" if name else "the host"
 
 
 def status_of(error: Exception) -> int | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 import time
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from urllib3.exceptions import InvalidHeader
-from urllib3.util import Retry
-
 from tap_dynamic.errors import TapError, plural
-from tap_dynamic.http.failures import failure_reason, host_of, is_final
+from tap_dynamic.http.failures import explain, host_of
 
 if TYPE_CHECKING:
     import logging
@@ -26,7 +25,7 @@ MAX_WAIT = 30.0
 
 
 class Backoff:
-    """Honours `Retry-After`; otherwise exponential backoff with full jitter.
+    """Exponential backoff with full jitter; `Retry-After` is a floor beneath it.
 
     Args:
         operation: What is attempted, the start of the messages.
@@ -53,19 +52,16 @@ class Backoff:
             TapError: If the budget is spent or another attempt can't help.
         """
         url = getattr(getattr(error, "request", None), "url", None)
-        reason = failure_reason(error, host_of(url) if url else self.host)
-        if is_final(error):
-            msg = (
-                f"{self.operation} failed: {reason}. Check api_url, the proxy and the CA certificates of this machine."
-            )
+        failure = explain(error, host_of(url) if url else self.host)
+        if failure.advice:
+            msg = f"{self.operation} failed: {failure.reason}. {failure.advice}"
             raise TapError(msg) from None
         self.attempts += 1
-        response = getattr(error, "response", None)
-        seconds = None if response is None else retry_after(response)
-        if seconds is None:
-            seconds = random.uniform(0, min(MAX_WAIT, 0.5 * 2**self.attempts))  # noqa: S311 (jitter)
-        elif seconds > MAX_TOTAL_WAIT:
-            reason += f" and asks to wait {seconds:,.0f} seconds"
+        reason, response = failure.reason, getattr(error, "response", None)
+        floor = 0.0 if response is None else retry_after(response) or 0.0
+        if floor > MAX_TOTAL_WAIT:
+            reason += f" and asks to wait {floor:,.0f} seconds"
+        seconds = max(floor, random.uniform(0, min(MAX_WAIT, 0.5 * 2**self.attempts)))  # noqa: S311 (jitter)
         if self.attempts >= MAX_ATTEMPTS or self.waited + seconds > MAX_TOTAL_WAIT:
             tried = plural(self.attempts, "attempt")
             msg = f"{self.operation} failed after {tried} (last error: {reason}). No data was lost; run again later."
@@ -76,9 +72,23 @@ class Backoff:
 
 
 def retry_after(response: requests.Response) -> float | None:
-    """Return the seconds of `Retry-After`, a number or a date (RFC 9110, 10.2.3); None without a valid one."""
+    """Return the seconds of `Retry-After`, a number or a date (RFC 9110, 10.2.3); None without a valid one.
+
+    A date counts from the response's own `Date`, because the clocks of the two machines may differ.
+    """
     value = response.headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"[0-9]+", value):
+        return float(value) if len(value) <= 9 else float("inf")  # noqa: PLR2004 (thirty years)
+    until = http_date(value)
+    if until is None:
+        return None
+    now = http_date(response.headers.get("Date", ""))
+    return max(0.0, until - (time.time() if now is None else now))
+
+
+def http_date(text: str) -> float | None:
+    """Return the Unix time of a date in a header; None if it is not one."""
     try:
-        return Retry().parse_retry_after(value) if value else None
-    except (InvalidHeader, ValueError, OverflowError):
+        return parsedate_to_datetime(text).timestamp()
+    except (TypeError, ValueError, OverflowError):  # TypeError: Python 3.10, without a match
         return None

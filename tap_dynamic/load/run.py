@@ -72,6 +72,7 @@ class Run:
         self.logger, self.write_state, self.is_dry_run = logger, write_state, is_dry_run
         self.failures: dict[str, None] = {}
         self.listed: list[Export] = []
+        self.requested: dict[str, Export] = {}
 
     def execute(self, listed: Sequence[Export]) -> list[Export]:
         """Load what is to be read.
@@ -146,6 +147,7 @@ class Run:
                     continue
                 loader.logger.info("Requested export %s of %s.", export.id, model)
                 loader.state = loader.state.requested(export.id)  # from the moment Dynamic answered
+                self.requested[export.id] = export
                 self.write_state()
                 yield export
 
@@ -178,6 +180,7 @@ class Run:
             export_ids,
             self.api.get,
             models=self.loaders,
+            requested=self.requested,
             timeout=timeout,
             interval=self.config["poll_interval"],
             logger=self.logger,

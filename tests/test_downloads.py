@@ -1,0 +1,366 @@
+"""Downloads over raw sockets: which bytes are sent, and what is taken for the whole file."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tap_dynamic.download.host import FileHost
+from tap_dynamic.errors import FileUnusable, TapError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Answer = Callable[[bytes, int], bytes]
+    """From the head of a request and its number to all that is sent before the connection closes."""
+
+LOGGER = logging.getLogger("test_downloads")
+DATA = bytes(range(48, 91)) * 3
+OK = b"HTTP/1.1 200 OK\r\n"
+ETAG = b'ETag: "1"\r\n'
+
+
+class Host:
+    """A host that answers each request with what a function returns, and then closes the connection."""
+
+    def __init__(self, answer: Answer, server: socket.socket) -> None:
+        self.answer, self.server = answer, server
+        self.requests: list[bytes] = []
+        self.port: int = server.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def serve(self) -> None:
+        while True:
+            try:
+                peer, _ = self.server.accept()
+            except OSError:
+                return
+            with peer, contextlib.suppress(OSError):
+                request = b""
+                while b"\r\n\r\n" not in request:
+                    if not (block := peer.recv(1 << 16)):
+                        break
+                    request += block
+                self.requests.append(request)
+                peer.sendall(self.answer(request, len(self.requests)))
+                peer.shutdown(socket.SHUT_WR)
+
+    @property
+    def targets(self) -> list[bytes]:
+        return [request.split(b" ")[1] for request in self.requests]
+
+    def header(self, name: bytes) -> list[bytes | None]:
+        found = [re.search(rb"(?im)^%b: *(.*?)\r$" % name, request) for request in self.requests]
+        return [match[1] if match else None for match in found]
+
+
+@contextlib.contextmanager
+def serving(answer: Answer) -> Iterator[Host]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host = Host(answer, server)
+        thread = threading.Thread(target=host.serve, daemon=True)
+        thread.start()
+        try:
+            yield host
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for nothing, and use no proxy of this machine."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def fetch(url: str) -> bytes:
+    """Download a file."""
+    host = FileHost(user_agent="agent", timeout=(5, 5), schemes=("http",), logger=LOGGER)
+    with contextlib.closing(host.session), host.fetch(lambda: url, "Export x") as file:
+        return file.read()
+
+
+def whole(_: bytes, __: int) -> bytes:
+    return OK + b"Content-Length: %d\r\n\r\n" % len(DATA) + DATA
+
+
+def part(request: bytes, *headers: bytes, data: bytes = DATA) -> bytes:
+    """Answer a ranged request as a store does."""
+    found = re.search(rb"Range: bytes=(\d+)-(\d*)", request)
+    assert found
+    first, last = int(found[1]), int(found[2] or len(data) - 1)
+    if first >= len(data):
+        return b"HTTP/1.1 416 x\r\nContent-Range: bytes */%d\r\n%b\r\n" % (len(data), b"".join(headers))
+    body = data[first : last + 1]
+    head = b"HTTP/1.1 206 x\r\nContent-Length: %d\r\nContent-Range: bytes %d-%d/%d\r\n" % (
+        len(body),
+        first,
+        first + len(body) - 1,
+        len(data),
+    )
+    return head + b"".join(headers) + b"\r\n" + body
+
+
+def half(request: bytes, *headers: bytes) -> bytes:
+    """Begin an answer, and end after half of the bytes that are missing."""
+    answer = (
+        part(request, *headers)
+        if b"\r\nRange:" in request
+        else whole(b"", 0).replace(b"\r\n\r\n", b"\r\n" + b"".join(headers) + b"\r\n", 1)
+    )
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head + b"\r\n\r\n" + body[: -(-len(body) // 2)]
+
+
+# --- what is sent
+
+TARGETS: dict[str, str] = {
+    "/x.csv?sig=a": "/x.csv?sig=a",
+    "/%7Ex/a%2bb%2Fc.csv?sig=%2b%7e%2F%3D": "/%7Ex/a%2bb%2Fc.csv?sig=%2b%7e%2F%3D",
+    "//bucket//x.csv?a=//": "//bucket//x.csv?a=//",
+    "/a/../b/./c?x=/../y": "/a/../b/./c?x=/../y",
+    "/~x/(a)!*'[b]|^`\"<>{}\\?~=(!)*'[]|^`\"<>{}\\": "/~x/(a)!*'[b]|^`\"<>{}\\?~=(!)*'[]|^`\"<>{}\\",
+    "/x%?a=%&b=%zz&c=%2": "/x%?a=%&b=%zz&c=%2",
+    "/x?": "/x?",
+    "/x?a=b?c=d": "/x?a=b?c=d",
+    "/x;v=1?a;b": "/x;v=1?a;b",
+    "?a=b": "/?a=b",
+    "": "/",
+    "/x?a=b#fragment?c": "/x?a=b",
+    # What no request can hold.
+    "/ä b?ö=\u20ac": "/%C3%A4%20b?%C3%B6=%E2%82%AC",
+    "/%C3%A4ä": "/%C3%A4%C3%A4",
+}
+
+
+@pytest.mark.parametrize(("given", "sent"), TARGETS.items(), ids=ascii)
+def test_a_url_is_sent_as_it_was_signed(given: str, sent: str) -> None:
+    with serving(whole) as host:
+        assert fetch(host.url + given) == DATA
+        assert host.targets == [sent.encode()]
+        assert all(b":path" not in request for request in host.requests)
+
+
+@pytest.mark.parametrize(("given", "sent"), TARGETS.items(), ids=ascii)
+def test_a_proxy_is_sent_the_url_as_it_was_signed(monkeypatch: pytest.MonkeyPatch, given: str, sent: str) -> None:
+    with serving(whole) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://user:secret@127.0.0.1:{proxy.port}")
+        assert fetch("http://files.example:8080" + given) == DATA
+        assert proxy.targets == [b"http://files.example:8080" + sent.encode()]
+        assert proxy.header(b"Host") == [b"files.example:8080"]
+        assert proxy.header(b"Proxy-Authorization") == [b"Basic dXNlcjpzZWNyZXQ="]
+
+
+LOCATIONS: list[tuple[bytes, bytes]] = [
+    (b"{url}/a%2bb%7e//c?sig=%2b", b"/a%2bb%7e//c?sig=%2b"),
+    (b"{url}/a/../b?", b"/a/../b?"),
+    (b"//127.0.0.1:{port}//a?b", b"//a?b"),
+    (b"/%7e/a//b?y=%2b", b"/%7e/a//b?y=%2b"),
+    (b"c%7e?y=%2b", b"/first/c%7e?y=%2b"),
+    (b"?y=%2b", b"/first/x?y=%2b"),
+    ("{url}/ä?ö=ü".encode(), b"/%C3%A4?%C3%B6=%C3%BC"),
+    ("/ä".encode("latin-1"), b"/%E4"),
+]
+
+
+@pytest.mark.parametrize(("location", "sent"), LOCATIONS, ids=ascii)
+def test_a_redirect_is_followed_as_it_was_signed(location: bytes, sent: bytes) -> None:
+    def answer(_: bytes, number: int) -> bytes:
+        if number > 1:
+            return whole(b"", 0)
+        target = location.replace(b"{url}", host.url.encode()).replace(b"{port}", b"%d" % host.port)
+        return b"HTTP/1.1 302 x\r\nContent-Length: 0\r\nLocation: " + target + b"\r\n\r\n"
+
+    with serving(answer) as host:
+        assert fetch(f"{host.url}/first/x?a=%2b") == DATA
+        assert host.targets == [b"/first/x?a=%2b", sent]
+
+
+# --- what is taken for the whole
+
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+BODIES: dict[str, bytes] = {
+    "plain": b"%x\r\n" % 100 + DATA[:100] + b"\r\n%x\r\n" % (len(DATA) - 100) + DATA[100:] + b"\r\n0\r\n\r\n",
+    "sizes of eight digits": b"%08x\r\n" % len(DATA) + DATA + b"\r\n00000000\r\n\r\n",
+    "extensions and a trailer": b"%x;a=b\r\n" % len(DATA) + DATA + b"\r\n0;c\r\nX-Sum: 1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_a_chunked_body_that_is_cut_is_never_whole(body: bytes) -> None:
+    """Cut at each byte: the first answer is either whole, or asked for again."""
+    proven = body.index(b"\r\n0", body.rindex(DATA[-9:])) + 2
+    proven = body.index(b"\r\n", proven) + 2  # the line of the last chunk
+    for place in range(len(body) + 1):
+
+        def answer(request: bytes, number: int, place: int = place) -> bytes:
+            if b"\r\nRange:" in request:
+                return b"HTTP/1.1 501 x\r\nContent-Length: 0\r\n\r\n"
+            return CHUNKED + (body[:place] if number == 1 else body)
+
+        with serving(answer) as host:
+            assert fetch(f"{host.url}/x") == DATA
+            downloads = [request for request in host.requests if b"\r\nRange:" not in request]
+            assert len(downloads) == (1 if place >= proven and body[:place].endswith(b"\n") else 2), place
+
+
+@pytest.mark.parametrize("place", range(1, len(whole(b"", 0)), 7))
+def test_a_body_with_a_length_that_is_cut_is_resumed(place: int) -> None:
+    answers = whole(b"", 0).replace(b"\r\n\r\n", b"\r\n" + ETAG + b"\r\n", 1)
+
+    def answer(request: bytes, number: int) -> bytes:
+        return answers[:place] if number == 1 else part(request, ETAG) if b"\r\nRange:" in request else answers
+
+    with serving(answer) as host:
+        assert fetch(f"{host.url}/x") == DATA
+        received = max(0, place - answers.index(b"\r\n\r\n") - 4)
+        assert host.header(b"Range")[1:] == [b"bytes=%d-" % received if received else None]
+
+
+def test_a_body_without_any_end_is_refused() -> None:
+    with (
+        serving(lambda _, __: OK + b"\r\n" + DATA) as host,
+        pytest.raises(TapError, match="it is unknown whether the file is whole") as caught,
+    ):
+        fetch(f"{host.url}/x")
+    assert not isinstance(caught.value, FileUnusable)
+
+
+def test_a_transfer_encoding_of_identity_changes_nothing() -> None:
+    answer = whole(b"", 0).replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: identity\r\n\r\n", 1)
+    with serving(lambda _, __: answer) as host:
+        assert fetch(f"{host.url}/x") == DATA
+
+
+# --- parts
+
+UNASKED: dict[str, bytes] = {
+    "of the whole": b"bytes 0-%d/%d" % (len(DATA) - 1, len(DATA)),
+    "of an unknown size": b"bytes 0-%d/*" % (len(DATA) - 1),
+}
+
+
+@pytest.mark.parametrize("content_range", UNASKED.values(), ids=UNASKED)
+def test_a_206_that_nobody_asked_for_is_read(content_range: bytes) -> None:
+    def answer(request: bytes, _: int) -> bytes:
+        if b"\r\nRange:" in request:
+            return part(request)
+        headers = b"Content-Length: %d\r\nContent-Range: %b\r\n\r\n" % (len(DATA), content_range)
+        return b"HTTP/1.1 206 x\r\n" + headers + DATA
+
+    with serving(answer) as host:
+        assert fetch(f"{host.url}/x") == DATA
+
+
+def test_a_206_of_a_part_that_nobody_asked_for_is_completed() -> None:
+    def answer(request: bytes, _: int) -> bytes:
+        return part(request if b"\r\nRange:" in request else b"Range: bytes=0-9", ETAG)
+
+    with serving(answer) as host:
+        assert fetch(f"{host.url}/x") == DATA
+        assert host.header(b"Range") == [None, b"bytes=10-"]
+
+
+@pytest.mark.parametrize(
+    "content_range", [b"bytes 1-9/10", b"items 0-9/10", b"", b"bytes 0 - 9/10"], ids=lambda text: text.decode()
+)
+def test_a_206_that_does_not_begin_at_the_start_is_refused(content_range: bytes) -> None:
+    head = b"HTTP/1.1 206 x\r\nContent-Length: 10\r\nContent-Range: " + content_range + b"\r\n\r\n"
+    with (
+        serving(lambda _, __: head + DATA[:10]) as host,
+        pytest.raises(TapError, match="another part of the file") as caught,
+    ):
+        fetch(f"{host.url}/x")
+    assert not isinstance(caught.value, FileUnusable)
+
+
+def test_a_200_to_if_range_is_asked_again_with_range_alone() -> None:
+    """The ETag of the 206 proves that the object is the same; what is here is kept."""
+
+    def answer(request: bytes, number: int) -> bytes:
+        if number == 1 or b"\r\nIf-Range:" in request:
+            return half(b"", ETAG)
+        return half(request, ETAG) if number == 3 else part(request, ETAG)
+
+    with serving(answer) as host:
+        assert fetch(f"{host.url}/x") == DATA
+        kept, more = -(-len(DATA) // 2), -(-len(DATA) // 2) + -(-(len(DATA) // 2) // 2)
+        assert host.header(b"Range") == [None, b"bytes=%d-" % kept, b"bytes=%d-" % kept, b"bytes=%d-" % more]
+        assert host.header(b"If-Range") == [None, b'"1"', None, None]
+
+
+def test_a_host_that_always_answers_200_starts_over() -> None:
+    with serving(lambda _, number: half(b"", ETAG) if number == 1 else whole(b"", 0)) as host:
+        assert fetch(f"{host.url}/x") == DATA
+        assert len(host.requests) == 4  # cut, If-Range, Range alone, the whole
+
+
+def test_replicas_with_an_etag_each_end_in_the_whole_file() -> None:
+    """Two replicas take turns, and each answer is cut: with a restart for each change it would never end."""
+
+    def answer(request: bytes, number: int) -> bytes:
+        tag = b'ETag: "%d"\r\n' % (number // 3 % 2)
+        condition = re.search(rb"If-Range: (.*)\r", request)
+        is_same = condition is None or condition[1] in tag
+        return half(request if is_same else b"", tag)
+
+    with serving(answer) as host:
+        assert fetch(f"{host.url}/x") == DATA
+        assert len(host.requests) < 40
+
+
+def test_an_object_that_changed_is_fetched_anew_as_one() -> None:
+    other = DATA[::-1]
+
+    def answer(request: bytes, number: int) -> bytes:
+        if number == 1:
+            return half(b"", ETAG)
+        if b"\r\nRange:" in request:
+            return part(request, b'ETag: "2"\r\n', data=other)
+        return OK + b"Content-Length: %d\r\n\r\n" % len(other) + other
+
+    with serving(answer) as host:
+        assert fetch(f"{host.url}/x") == other
+
+
+# --- gone, or not to be had now
+
+STATUSES: dict[int, type[TapError]] = {
+    404: FileUnusable,
+    410: FileUnusable,
+    **dict.fromkeys((400, 401, 403, 405, 407, 416, 418, 429, 451, 500, 502, 503, 504), TapError),
+}
+
+
+@pytest.mark.parametrize(("status", "kind"), STATUSES.items())
+def test_only_a_file_that_is_gone_for_good_is_unusable(status: int, kind: type[TapError]) -> None:
+    answer = b"HTTP/1.1 %d x\r\nContent-Length: 0\r\nRetry-After: 0\r\n\r\n" % status
+    with serving(lambda _, __: answer) as host, pytest.raises(TapError) as caught:
+        fetch(f"{host.url}/x")
+    assert type(caught.value) is kind
+    assert str(status) in str(caught.value)
+
+
+def test_an_expired_url_costs_no_byte() -> None:
+    urls = iter(["/old", "/new"])
+
+    def answer(request: bytes, number: int) -> bytes:
+        if number == 1:
+            return half(b"", ETAG)
+        return b"HTTP/1.1 410 x\r\nContent-Length: 0\r\n\r\n" if b"/old" in request else part(request, ETAG)
+
+    with serving(answer) as host:
+        file_host = FileHost(user_agent="agent", timeout=(5, 5), schemes=("http",), logger=LOGGER)
+        with file_host.fetch(lambda: host.url + next(urls), "Export x") as file:
+            assert file.read() == DATA
+        assert host.targets == [b"/old", b"/old", b"/new"]
+        assert host.header(b"Range")[2] == b"bytes=%d-" % -(-len(DATA) // 2)
