@@ -15,6 +15,7 @@ from tap_dynamic.load.selection import (
     nothing_read_reason,
     passed_over_notes,
     plan_request,
+    reads_all,
     select_unread,
     snapshots_of,
 )
@@ -115,7 +116,7 @@ class Run:
 
     def _log_notes(self) -> None:
         """Name exports that are not read, each of them once."""
-        is_all = self.config["snapshots"] == "all" and not self.config["request_exports"]
+        is_all = reads_all(self.config)
         for model, loader in self.loaders.items():
             state = loader.state
             known = state.known_export_ids if is_all else None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from tap_dynamic.api.exports import Export, oldest_first
 from tap_dynamic.datetimes import parse_datetime
 from tap_dynamic.errors import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 MAX_PENDING = timedelta(hours=24)
 """How long a requested export may be pending before it is given up."""
@@ -62,6 +62,11 @@ def bookmark_after(export: Export, bookmark: Bookmark | None) -> Bookmark:
 def snapshots_of(model: str, exports: Iterable[Export]) -> list[Export]:
     """Return the exports of a model that are snapshots: completed, and without a filter; oldest first."""
     return oldest_first(e for e in exports if e.model == model and e.status == "completed" and not e.is_part)
+
+
+def reads_all(config: Mapping[str, Any]) -> bool:
+    """Whether every snapshot is read, one after the other, rather than the newest."""
+    return bool(config["snapshots"] == "all" and not config["request_exports"])
 
 
 def select_unread(

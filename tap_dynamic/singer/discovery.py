@@ -37,7 +37,9 @@ def infer_layouts(
         TapError: If the API or the file host can't be reached.
     """
     exports = _named_exports(api, export_ids) if export_ids else api.list_exports()
-    newest = {e.model: e for e in oldest_first(exports) if e.status == "completed"}
+    completed = [e for e in oldest_first(exports) if e.status == "completed"]
+    # A part can be named, but says little of the next snapshot.
+    newest = {e.model: e for e in completed if export_ids or not e.is_part}
     layouts = {}
     for model in MODELS:
         documented = SCHEMAS.get_schema(model)["properties"]

@@ -20,7 +20,7 @@ from tap_dynamic.load.changes import find_changes, fingerprint, too_many_deleted
 from tap_dynamic.load.index import RowIndex
 from tap_dynamic.load.plan import fit_file, has_versions, plan_comparison, plan_load
 from tap_dynamic.load.rows import Tally, read_chunks
-from tap_dynamic.load.selection import between, snapshots_of
+from tap_dynamic.load.selection import between, reads_all, snapshots_of
 from tap_dynamic.load.state import RowState
 from tap_dynamic.load.summary import Summary
 from tap_dynamic.output.sinks import BatchSink, EachRecordSink, RecordSink
@@ -87,6 +87,7 @@ class RowStream(DynamicStream):
         self.primary_keys = layout.key
         self.summary = Summary(self.name, self.logger)
         self.verdict = ("there is nothing to read", True)
+        self._version_floor = 0
 
     # --- what catalog and state say
 
@@ -159,7 +160,8 @@ class RowStream(DynamicStream):
 
     def _plan(self, export: Export, listed: Sequence[Export], stack: contextlib.ExitStack) -> LoadPlan:
         """Fetch the file of an export, and those it is compared with, and decide what is emitted."""
-        config, state, now = self.config, self.state, int(time.time())
+        config, state = self.config, self.state
+        self._version_floor = now = max(int(time.time()), self._version_floor + 1)
         file = self._fetch(export.id, self.record_label, stack)
         layout = fit_file(
             file,
@@ -181,7 +183,7 @@ class RowStream(DynamicStream):
             layout,
             state,
             fingerprint=shape,
-            between=between(snapshots, state.bookmark, export) if config["snapshots"] == "latest" else (),
+            between=() if reads_all(config) else between(snapshots, state.bookmark, export),
             listed={e.id for e in listed},
             is_full_table=self.is_full_table,
             needs_version=has_versions(config),
