@@ -9,7 +9,8 @@ import pytest
 from tap_dynamic.file.sample import Sample
 from tap_dynamic.table.columns import FALLBACK_KEY, SDC_COLUMNS, column_names, duplicate_key_problem, key_problem
 from tap_dynamic.table.convert import type_of
-from tap_dynamic.table.layout import Catalog, Layout, Table, choose_key, fit_layout, infer_layout, with_deletions
+from tap_dynamic.table.fit import fit_layout, infer_layout
+from tap_dynamic.table.layout import Catalog, Layout, Table, choose_key, with_deletions
 
 Schema = dict[str, Any]
 BOM = "\ufeff"

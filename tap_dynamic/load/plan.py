@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tap_dynamic.errors import FileUnusable, TapError
+from tap_dynamic.errors import TapError
 from tap_dynamic.load.changes import Rows, too_many_deleted
 from tap_dynamic.load.state import Holding
-from tap_dynamic.load.verify import Proof, verify_rows
-from tap_dynamic.progress import ProgressLogger
-from tap_dynamic.table.columns import FALLBACK_KEY, KEY_ADVICE, choose_key, quoted
-from tap_dynamic.table.layout import (
-    Layout,
-    Note,
-    afresh_note,
-    file_names,
-    fit_layout,
-    insists_on_type,
-    unknown_file_problem,
-)
+from tap_dynamic.table.layout import Layout, Note
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Collection, Mapping, Sequence
 
     from tap_dynamic.api.exports import Export
@@ -31,7 +18,6 @@ if TYPE_CHECKING:
     from tap_dynamic.load.changes import Changes
     from tap_dynamic.load.index import Counts
     from tap_dynamic.load.state import RowState
-    from tap_dynamic.table.layout import Catalog, Properties, Table
 
 MAX_COMPARED = 30
 """Earlier exports that a file is compared with; each is a download."""
@@ -115,56 +101,6 @@ class LoadPlan:
         if not rows:
             return self.holdings
         return (own,) if self.moves_bookmark else (*(h for h in self.holdings if h.export_id != own.export_id), own)
-
-
-def fit_file(  # noqa: PLR0913 (what it depends on, nothing hidden)
-    file: CsvFile,
-    catalog: Catalog,
-    table: Table,
-    *,
-    documented: Properties,
-    candidates: Sequence[Sequence[str]],
-    logger: logging.Logger,
-) -> Layout:
-    """Fit the layout to a file; on the first load key and types are verified over the whole file.
-
-    Raises:
-        TapError: If the file is not one of the stream, can't be read, or lacks a column of the table's key.
-    """
-    if problem := unknown_file_problem(file.sample, catalog.properties, documented):
-        msg = f"{file.label}: {problem}. Make a new export."
-        raise FileUnusable(msg)
-    fit = partial(fit_layout, file.sample, catalog, table, documented)
-    names = file_names(file.sample, catalog, table)
-    key = choose_key(names, candidates, of_user=catalog.key, of_table=table.key)
-    layout, problem = fit(key), None
-    missing = next((c.name for c in layout.columns if c.is_key and c.index is None), None)
-    if missing:
-        problem = f"the file has no column {quoted(missing)}"
-    elif key == FALLBACK_KEY and not table.key and not catalog.key:
-        problem = "the file has none of the columns that could be one"
-    if table.key:
-        if missing:
-            msg = f"{file.label}: {', '.join(key)} can't be the key: {problem}. {KEY_ADVICE}."
-            raise TapError(msg)
-        return replace(layout, notes=(*layout.notes, *afresh_note(names, table, candidates)))
-    proof = _verify_file(file, layout, catalog, documented, logger, has_key=not problem)
-    problem = problem or proof.key_problem
-    if problem or proof.unreadable:
-        layout = fit(FALLBACK_KEY if problem else key, unreadable=proof.unreadable)
-    if problem:
-        note = Note(f"the key is {', '.join(FALLBACK_KEY)}, because {problem}", is_warning=True)
-        layout = replace(layout, notes=(*layout.notes, note))
-    return layout
-
-
-def _verify_file(  # noqa: PLR0913 (what it depends on, nothing hidden)
-    file: CsvFile, layout: Layout, catalog: Catalog, documented: Properties, logger: logging.Logger, *, has_key: bool
-) -> Proof:
-    key = layout.key_columns if has_key else ()
-    typed = [column for column in layout.columns if not insists_on_type(column.name, catalog, documented)]
-    with ProgressLogger(f"{file.label}, key and types", "rows verified", logger) as progress:
-        return verify_rows(file.label, file.chunks(), key, typed, lambda rows: progress.update(rows, file.share_read))
 
 
 def plan_comparison(  # noqa: PLR0913 (a rule of these facts)

@@ -9,9 +9,14 @@ from singer_sdk.singerlib.catalog import Metadata
 
 from tap_dynamic.api.exports import MODELS
 from tap_dynamic.schemas import SCHEMAS
+from tap_dynamic.table.columns import FALLBACK_KEY, fold
+from tap_dynamic.table.layout import Catalog as StreamCatalog
 
 if TYPE_CHECKING:
-    from singer_sdk.singerlib import Catalog
+    from collections.abc import Iterable, Sequence
+
+    from singer_sdk.singerlib import Catalog, CatalogEntry
+    from singer_sdk.singerlib.catalog import SelectionMask
 
 STRINGS = {"type": "array", "items": {"type": "string"}}
 COLUMN: dict[str, Any] = {"$ref": "#/$defs/column"}
@@ -96,3 +101,36 @@ def selection_problem(catalog: Catalog) -> str | None:
     if "exports" in selected:
         return "Neither users nor visits is selected: only the list of exports is loaded. Check the selection (select)."
     return "No stream is selected: nothing is loaded. Check the selection (select)."
+
+
+def parse_catalog(
+    entry: CatalogEntry | None,
+    properties: dict[str, Any],
+    mask: SelectionMask,
+    candidates: Iterable[Sequence[str]],
+) -> StreamCatalog:
+    """Read what the catalog says of a stream.
+
+    Args:
+        entry: Its entry in the catalog of the user, if there is one.
+        properties: Its schema.
+        mask: The selection.
+        candidates: The keys that discovery chooses from.
+    """
+    deselected = frozenset(
+        path[1]
+        for path in [*mask, *(("properties", name) for name in properties)]
+        if len(path) == 2 and not mask[path]  # noqa: PLR2004
+    )
+    key = user_key(entry, candidates) if entry else None
+    return StreamCatalog(properties, deselected, key)
+
+
+def user_key(entry: CatalogEntry, candidates: Iterable[Sequence[str]]) -> tuple[str, ...] | None:
+    """Return the key that the user sets in a catalog; None where it has just what discovery wrote, or none."""
+    # Discovery writes its key into both places; a user changes one.
+    found, key = tuple(entry.key_properties or ()), tuple(entry.metadata.root.table_key_properties or ())
+    if key and key != found:
+        return key
+    own = {tuple(map(fold, candidate)) for candidate in (*candidates, FALLBACK_KEY)}
+    return found if found and tuple(map(fold, found)) not in own else None

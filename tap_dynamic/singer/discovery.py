@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from tap_dynamic.api.exports import MODELS, oldest_first
 from tap_dynamic.errors import FileUnusable, TapError
 from tap_dynamic.file.sample import HEAD_SIZE, read_sample, unpack_head
-from tap_dynamic.load.verify import verify_rows
+from tap_dynamic.load.fitting import verify_rows
 from tap_dynamic.schemas import KEY_CANDIDATES, SCHEMAS
 from tap_dynamic.table.columns import FALLBACK_KEY, choose_key, column_names
-from tap_dynamic.table.layout import Column, Layout, documented_layout, infer_layout
+from tap_dynamic.table.fit import documented_layout, infer_layout
+from tap_dynamic.table.layout import Column, Layout
 
 if TYPE_CHECKING:
     import logging

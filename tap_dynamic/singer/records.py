@@ -6,11 +6,18 @@ from datetime import date, datetime, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from singer_sdk.mapper import RemoveRecordTransform
+
 from tap_dynamic.datetimes import to_rfc3339
+from tap_dynamic.table.columns import DELETED_AT
 from tap_dynamic.table.convert import json_text, to_date
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from singer_sdk.mapper import StreamMap
+
+    from tap_dynamic.table.layout import Layout
 
 JSON_TYPES: tuple[tuple[type[Any], str], ...] = (
     (bool, "boolean"),
@@ -67,3 +74,17 @@ def fit_value(name: str, value: Any, schema: dict[str, Any]) -> Any:
         return json_text(value) if is_nested or kind == "boolean" else str(value)
     msg = f"property {name!r} is declared as {' or '.join(sorted(allowed))}, but its value is {kind or 'another type'}"
     raise ValueError(msg)
+
+
+def map_problem(stream_map: StreamMap, layout: Layout) -> str | None:
+    """Say why a stream map can't be applied to a layout; None if it can."""
+    columns = set(stream_map.transformed_schema["properties"])
+    if isinstance(stream_map, RemoveRecordTransform):
+        return None
+    if not columns.issuperset(stream_map.transformed_key_properties or ()):
+        return "flattening renames key columns. Raise flattening_max_key_length."
+    if DELETED_AT in layout.sdc_columns and DELETED_AT not in columns and stream_map.flattening_enabled:
+        return f"flattening renames {DELETED_AT}. Raise flattening_max_key_length."
+    if DELETED_AT in layout.sdc_columns and DELETED_AT not in columns:
+        return f"a stream map drops {DELETED_AT}: deleted rows would look as if they were not."
+    return None

@@ -1,0 +1,212 @@
+"""Fitting a layout to a file: header, sample, catalog and state in, a layout out. All pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tap_dynamic.file.sample import Sample
+from tap_dynamic.table.columns import (
+    FALLBACK_KEY,
+    SDC_COLUMNS,
+    are_names,
+    choose_key,
+    column_names,
+    find_candidate,
+    fold,
+    listed,
+    respelled,
+)
+from tap_dynamic.table.convert import reads_as
+from tap_dynamic.table.layout import Catalog, Column, Layout, Note, Table
+from tap_dynamic.table.types import TEXT, canonical_schema, nested_schema, type_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from tap_dynamic.table.layout import Properties
+
+
+def unknown_file_problem(sample: Sample, known: Collection[str], documented: Properties) -> str | None:
+    """Say why a file is taken for a message: it has no rows, and not one column that is known."""
+    if sample.rows or not sample.is_whole:
+        return None
+    names = {fold(name) for name in (*known, *documented)}
+    is_known = any(fold(name.strip()) in names for name in sample.header)
+    return None if is_known else "the file has no rows and no known column: it is text, not CSV"
+
+
+def infer_layout(sample: Sample, documented: Properties, key: Sequence[str]) -> Layout:
+    """Derive the layout that discovery reports from the head of a file."""
+    names = column_names(sample.header)
+    inferred = Catalog({name: fit_type(name, None, cells, documented) for name, cells in _cells(names, sample)})
+    properties = {**inferred.properties, **{name: documented[name] for name in SDC_COLUMNS}}
+    return fit_layout(sample, Catalog(properties), Table(), documented, key)
+
+
+def documented_layout(documented: Properties, candidates: Iterable[Sequence[str]]) -> Layout:
+    """Return the layout of a file that has the documented columns."""
+    header = [name for name in documented if name not in SDC_COLUMNS]
+    return infer_layout(Sample(header, []), documented, choose_key(header, candidates))
+
+
+def fit_type(
+    name: str,
+    catalog: Catalog | None,
+    cells: Sequence[str],
+    documented: Properties,
+    *,
+    was_text: bool = False,
+) -> dict[str, Any]:
+    """Choose the schema of a column.
+
+    Args:
+        name: Its name.
+        catalog: The catalog, if there is one.
+        cells: Its cells in the sample.
+        documented: The documented columns.
+        was_text: Whether it was loaded as text before.
+
+    Returns:
+        The user's type; else the documented one, where the cells read as it and always did; else text.
+    """
+    catalog = catalog or Catalog({})
+    chosen = catalog.properties.get(name)
+    if insists_on_type(name, catalog, documented):
+        return chosen or TEXT
+    schema = chosen or _documented(name, documented)
+    return TEXT if was_text or not reads_as(type_of(schema) or "string", cells) else schema
+
+
+def documented_type(name: str, documented: Properties) -> str | None:
+    """Return the documented type of a column, or None where it is text or undocumented."""
+    kind = type_of(_documented(name, documented))
+    return None if kind == "string" else kind
+
+
+def _documented(name: str, documented: Properties) -> dict[str, Any]:
+    return documented.get(respelled([name], documented)[0], TEXT)
+
+
+def insists_on_type(name: str, catalog: Catalog, documented: Properties) -> bool:
+    """Whether the type of a column is not ours to guess: it is not documented, or the user has set another."""
+    kind = documented_type(name, documented)
+    schema = catalog.properties.get(name)
+    chosen = kind if schema is None else type_of(schema)
+    # A catalog can say `array` without the documented items.
+    return kind is None or (chosen != kind and not (chosen == "array" and kind.startswith("array of ")))
+
+
+def fit_layout(  # noqa: PLR0913 (what it depends on, nothing hidden)
+    sample: Sample,
+    catalog: Catalog,
+    table: Table,
+    documented: Properties,
+    key: Sequence[str],
+    *,
+    unreadable: Collection[str] = (),
+) -> Layout:
+    """Fit schema and columns to a file.
+
+    Args:
+        sample: The head of the file.
+        catalog: What the catalog says of the stream.
+        table: What the state remembers of the table.
+        documented: The documented columns.
+        key: The key.
+        unreadable: Columns of which some cell beyond the sample does not read as the documented type.
+    """
+    catalog = catalog.respelled(table.names)
+    names = file_names(sample, catalog, table)
+    places = {name: index for index, name in enumerate(names)}
+    cells = dict(_cells(names, sample))
+    old_text = {fold(name) for name in table.text_columns}
+    emitted = _emitted(names, catalog, key)
+    schemas = {}
+    for name in emitted:
+        # An empty cell of a key is text.
+        is_text = fold(name) in old_text or name in unreadable or (name in key[1:] and "" in cells.get(name, ()))
+        schema = fit_type(name, catalog, cells.get(name, ()), documented, was_text=is_text)
+        schemas[name] = canonical_schema(schema, nullable=name not in key)
+    text = {n for n, schema in schemas.items() if documented_type(n, documented) and type_of(schema) == "string"}
+    turned = [
+        n
+        for n in text
+        if fold(n) not in old_text and (n in unreadable or not _reads_as_documented(n, cells, documented))
+    ]
+    sdc = [n for n in SDC_COLUMNS if n in {*key, "_sdc_exported_at"} or catalog.selects(n)]
+    return Layout(
+        tuple(_column(name, schema, places.get(name), key) for name, schema in schemas.items()),
+        tuple(sdc),
+        tuple(key),
+        {"type": "object", "properties": {**schemas, **{name: documented[name] for name in sdc}}},
+        table.text_columns | text,
+        (*table.names, *catalog.properties, *names),
+        tuple(emitted) if are_names(sample.header, catalog.properties, documented) else (),
+        tuple(_notes(turned, sample, places, emitted, catalog, documented)),
+    )
+
+
+def file_names(sample: Sample, catalog: Catalog, table: Table) -> list[str]:
+    """Name the columns of a file as table and catalog do."""
+    return column_names(sample.header, [*table.names, *catalog.respelled(table.names).properties])
+
+
+def afresh_note(names: Collection[str], table: Table, candidates: Iterable[Sequence[str]]) -> Iterator[Note]:
+    """Say how to get a key, where the table has none and the file has one."""
+    if table.key == FALLBACK_KEY and (key := find_candidate(names, candidates)):
+        text = (
+            f"the key of the table is {', '.join(FALLBACK_KEY)}, so each export adds all of its rows;"
+            f" to have the key {', '.join(key)}, load into a new table (--full-refresh)"
+        )
+        yield Note(text, is_warning=True)
+
+
+def _emitted(names: Sequence[str], catalog: Catalog, key: Sequence[str]) -> list[str]:
+    """Select the columns that are emitted: the selected ones, new ones where none is deselected, and the key."""
+    picked = [name for name in catalog.properties if catalog.selects(name)]
+    new = () if catalog.deselected else [name for name in names if name not in catalog.properties]
+    return [name for name in dict.fromkeys([*picked, *new, *key]) if name not in SDC_COLUMNS]
+
+
+def _column(name: str, schema: dict[str, Any], index: int | None, key: Sequence[str]) -> Column:
+    kind = type_of(schema) or "string"
+    nested = schema if kind in {"object", "array"} and nested_schema(schema) else None
+    own = [part for part in key if part not in SDC_COLUMNS]
+    is_required = name in own and (name == own[0] or kind != "string")
+    return Column(name, index, kind, is_key=name in own, is_required=is_required, nested=nested)
+
+
+def _reads_as_documented(name: str, cells: Mapping[str, Sequence[str]], documented: Properties) -> bool:
+    return reads_as(documented_type(name, documented) or "string", cells.get(name, ()))
+
+
+def _notes(  # noqa: PLR0913, PLR0917 (what they are about)
+    turned: list[str],
+    sample: Sample,
+    names: Collection[str],
+    emitted: Sequence[str],
+    catalog: Catalog,
+    documented: Properties,
+) -> Iterable[Note]:
+    """Yield the lines about columns; names only where they surely are names, because a cell must not be logged."""
+    known = catalog.properties
+    new = [name for name in names if name not in known]
+    missing = [name for name in emitted if name not in names]
+    new_text = (
+        listed(new) if are_names(sample.header, known, documented) else f"{len(new)}, in a file that may have no header"
+    )
+    if turned:
+        text = f"columns loaded as text, because they do not read as their documented types: {listed(turned)}"
+        yield Note(text, is_warning=True)
+    if new and catalog.deselected:
+        yield Note(f"new columns are left out, because the catalog selects columns: {new_text}", is_warning=True)
+    elif new:
+        yield Note(f"new columns: {new_text}")
+    if missing:
+        are_known = are_names(known, (), documented)
+        yield Note(f"columns that the file lacks: {listed(missing) if are_known else f'{len(missing):,}'}")
+
+
+def _cells(names: Sequence[str], sample: Sample) -> Iterable[tuple[str, Sequence[str]]]:
+    columns = list(zip(*sample.rows)) if sample.rows else [()] * len(names)
+    return zip(names, columns)
