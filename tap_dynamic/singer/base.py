@@ -44,6 +44,8 @@ class DynamicStream(Stream):
         self.failures: dict[str, None] = {}
         self.record_label = f"Stream {self.name}"
         """The record at hand, for messages."""
+        self.version: int | None = None
+        """The version of the table, where messages have one."""
         self.passed = set[str]()
         """The streams of maps that got a record of the export at hand."""
 
@@ -102,6 +104,7 @@ class DynamicStream(Stream):
             except ValueError as error:
                 msg = f"{self.record_label}: {error}. Check stream_maps."
                 raise TapError(*self.failures, msg) from None
+            message.version = self.version
             self.passed.add(message.stream)
             yield message
 

@@ -67,8 +67,7 @@ class LoadingStream(DynamicStream):
             TapError: If the stream maps or flattening don't fit the layout.
         """
         self._active, layout = ActiveLoad(plan, Tally()), plan.layout
-        # Private in the SDK, which sets it in FULL_TABLE mode only.
-        self._stream_version = plan.version
+        self.version = plan.version
         self.passed.clear()
         try:
             self._register_maps(plan)
