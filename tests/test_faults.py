@@ -13,6 +13,7 @@ import pytest
 
 from sandbox.data import csv_file, to_csv
 from sandbox.server import URL_LIFETIME, Fault, Sandbox, SandboxExport
+from tap_dynamic.http.failures import CHECK_PROXY
 from tests.conftest import select, table, texts
 
 if TYPE_CHECKING:
@@ -401,3 +402,33 @@ def test_an_export_of_another_format_is_not_read(sandbox: Sandbox, tap: Tap, doc
     assert run.errors == [f"Stream users, export {export.id}: its format is 'xlsx', not csv. Make a CSV export."]
     assert not run.of("SCHEMA", "users")
     assert not sandbox.count("file")
+
+
+def test_an_export_that_was_just_requested_may_not_be_found_yet(
+    sandbox: Sandbox, tap: Tap, documented: Message
+) -> None:
+    sandbox.faults = [Fault("get", times=4, status=404)]
+    run = tap(_catalog=documented, request_exports=True, poll_interval=0.01)
+    assert run.code == 0, run.log
+    assert run.records("users")
+    assert run.records("visits")
+    assert not sandbox.faults[0].times
+    assert sandbox.count("create") == 2
+
+
+def test_a_requested_export_that_vanished_later_is_an_error(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+    """The grace is for the run that requested it."""
+    export = sandbox.add("users", USERS, status="pending", polls_left=10**6)
+    sandbox.faults = [Fault("get", times=99, status=404)]
+    run = tap(_catalog=documented, export_ids=[export.id], poll_interval=0.01)
+    assert (run.code, sandbox.count("get")) == (1, 1)
+
+
+def test_a_proxy_that_wants_a_password_is_named(sandbox: Sandbox, tap: Tap) -> None:
+    """The sandbox is the proxy."""
+    sandbox.faults = [Fault("list", times=99, status=407)]
+    run = tap(environment={"http_proxy": f"http://user:secret@{sandbox.api_url.split('/')[2]}", "no_proxy": ""})
+    assert run.code == 1
+    (error,) = run.errors
+    assert error == f"A proxy refused the request (407). {CHECK_PROXY}"
+    assert len(sandbox.requests) == 1
