@@ -13,6 +13,7 @@ import pytest
 
 from sandbox.data import csv_file, to_csv
 from sandbox.server import URL_LIFETIME, Fault, Sandbox, SandboxExport
+from tap_dynamic.http.failures import CHECK_PROXY
 from tests.conftest import select, table, texts
 
 if TYPE_CHECKING:
@@ -302,7 +303,7 @@ GOOD_FILES = [
     Case("LF", NO_FAULT, data=b"id,email\n1,x\n2,y\n"),
     Case("no final line break", NO_FAULT, data=b"id,email\r\n1,x\r\n2,y"),
     Case("blank lines", NO_FAULT, data=b"\r\nid,email\r\n\r\n1,x\r\n\r\n\r\n2,y\r\n\r\n"),
-    Case("only a header", NO_FAULT, data=b"id,email\r\n"),
+    Case("only a header", NO_FAULT, data=b"user_id,user_email\r\n"),
     Case("line breaks in quotes", NO_FAULT, data=b'id,email\r\n1,"a\r\nb\nc\rd"\r\n2,y\r\n'),
     Case("a field of a megabyte", NO_FAULT, data=to_csv([*HEAD, ["2", "x" * 1_000_000], ["3", "y"]])),
     Case("NA, null and 007 stay text", NO_FAULT, data=b"id,email\r\nNA,null\r\n007,None\r\n"),
@@ -328,7 +329,7 @@ def test_fault(sandbox: Sandbox, tap: Tap, documented: Message, case: Case) -> N
         assert case.error in run.errors[0]
         assert not any(word in run.log for word in ("secret", "example.com"))
         assert export.id in run.errors[0] or case.name.startswith("list")
-        assert "replication_key_value" not in run.bookmark("users")
+        assert run.bookmark("users").get("replication_key_value") is None
         assert "ACTIVATE_VERSION" not in run.out
         # The checksum of a gzip file is verified before its first row is emitted.
         assert "gzip" not in case.name or not run.of("RECORD", "users")
@@ -336,7 +337,7 @@ def test_fault(sandbox: Sandbox, tap: Tap, documented: Message, case: Case) -> N
         assert run.code == 0, run.log
         expected = table(unpacked)
         header = expected[0].keys() if expected else ()
-        assert [{name: r[name] for name in header} for r in texts(run.records("users"))] == expected
+        assert [{name: r[name] or None for name in header} for r in texts(run.records("users"))] == expected
         assert run.bookmark("users")["export_ids"] == [export.id]
     if case in DOWNLOADS + BAD_FILES:
         assert run.bookmark("visits")["export_ids"] == [visits.id]
@@ -356,9 +357,9 @@ def test_a_resumed_download_requests_only_the_missing_bytes(sandbox: Sandbox, ta
 
 
 def test_nul_characters_are_dropped_with_one_warning(sandbox: Sandbox, tap: Tap) -> None:
-    export = sandbox.add("users", b'id,email,metadata\r\n1,a\0b\0,"{""k\\u0000"": ""\\\\u0000""}"\r\n')
+    export = sandbox.add("users", b'id,email,user_metadata\r\n1,a\0b\0,"{""k\\u0000"": ""\\\\u0000""}"\r\n')
     run = tap()
-    assert run.records("users")[0] | {"email": "ab", "metadata": {"k": "\\u0000"}} == run.records("users")[0]
+    assert run.records("users")[0] | {"email": "ab", "user_metadata": {"k": "\\u0000"}} == run.records("users")[0]
     assert run.warnings == [f"Export {export.id}: 3 NUL characters dropped."]
 
 
@@ -401,3 +402,33 @@ def test_an_export_of_another_format_is_not_read(sandbox: Sandbox, tap: Tap, doc
     assert run.errors == [f"Stream users, export {export.id}: its format is 'xlsx', not csv. Make a CSV export."]
     assert not run.of("SCHEMA", "users")
     assert not sandbox.count("file")
+
+
+def test_an_export_that_was_just_requested_may_not_be_found_yet(
+    sandbox: Sandbox, tap: Tap, documented: Message
+) -> None:
+    sandbox.faults = [Fault("get", times=4, status=404)]
+    run = tap(_catalog=documented, request_exports=True, poll_interval=0.01)
+    assert run.code == 0, run.log
+    assert run.records("users")
+    assert run.records("visits")
+    assert not sandbox.faults[0].times
+    assert sandbox.count("create") == 2
+
+
+def test_a_requested_export_that_vanished_later_is_an_error(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+    """The grace is for the run that requested it."""
+    export = sandbox.add("users", USERS, status="pending", polls_left=10**6)
+    sandbox.faults = [Fault("get", times=99, status=404)]
+    run = tap(_catalog=documented, export_ids=[export.id], poll_interval=0.01)
+    assert (run.code, sandbox.count("get")) == (1, 1)
+
+
+def test_a_proxy_that_wants_a_password_is_named(sandbox: Sandbox, tap: Tap) -> None:
+    """The sandbox is the proxy."""
+    sandbox.faults = [Fault("list", times=99, status=407)]
+    run = tap(environment={"http_proxy": f"http://user:secret@{sandbox.api_url.split('/')[2]}", "no_proxy": ""})
+    assert run.code == 1
+    (error,) = run.errors
+    assert error == f"A proxy refused the request (407). {CHECK_PROXY}"
+    assert len(sandbox.requests) == 1

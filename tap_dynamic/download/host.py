@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import requests
 from singer_sdk.exceptions import RetriableAPIError
 
+from tap_dynamic.download.partial import PartialFile
 from tap_dynamic.download.responses import ChangedError, size_of
 from tap_dynamic.download.transfer import Transfer
 from tap_dynamic.errors import TapError
@@ -66,7 +67,7 @@ class FileHost:
         """
         file = new_temporary_file(label)
         try:
-            Transfer(self, get_url, label, file).run()
+            Transfer(self, get_url, PartialFile(label, file)).run()
             file.seek(0)
         except BaseException:
             file.close()
@@ -81,10 +82,10 @@ class FileHost:
             TapError: If it can't be had.
         """
         with new_temporary_file(label) as file:
-            transfer = Transfer(self, get_url, label, file, limit=size)
-            transfer.run()
+            part = PartialFile(label, file, limit=size)
+            Transfer(self, get_url, part).run()
             file.seek(0)
-            return Head(file.read(), is_whole=transfer.size is not None and transfer.size <= size)
+            return Head(file.read(), is_whole=part.size is not None and part.size <= size)
 
     def get(self, url: str, headers: Mapping[str, str], label: str) -> requests.Response:
         """Send a GET and follow redirects, none of them to another scheme.
