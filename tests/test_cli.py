@@ -243,6 +243,19 @@ def test_a_full_stdout_is_one_error(arguments: list[str]) -> None:
     assert line.endswith("| Stdout can't be written (no space left on device).")
 
 
+def test_a_stdout_that_is_full_before_its_last_bytes_is_one_error(tmp_path: Path) -> None:
+    """They are still buffered when the command has ended."""
+    file = tmp_path / "about"
+    with file.open("wb") as out:
+        assert process("--about", stdout=out).returncode == 0
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({file.stat().st_size - 100},) * 2)"
+    with file.open("wb") as out:
+        run = process("--about", code=limit, stdout=out)
+    assert run.returncode == 1
+    (line,) = run.stderr.splitlines()
+    assert line.endswith("| Stdout can't be written (file too large).")
+
+
 def test_a_reader_that_has_ended_is_no_traceback() -> None:
     reading, writing = os.pipe()
     os.close(reading)
