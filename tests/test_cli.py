@@ -267,7 +267,10 @@ def test_a_reader_that_has_ended_is_no_traceback() -> None:
 def process(*arguments: str, code: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own, after some code."""
     command = [sys.executable, "-c", f"{code}\nfrom tap_dynamic.__main__ import main\nmain()", *arguments]
-    return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60, check=False, **options)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(
+        command, stderr=subprocess.PIPE, text=True, timeout=60, check=False, env=environment, **options
+    )
 
 
 INTERRUPT = """
