@@ -243,6 +243,19 @@ def test_a_full_stdout_is_one_error(arguments: list[str]) -> None:
     assert line.endswith("| Stdout can't be written (no space left on device).")
 
 
+def test_a_stdout_that_is_full_before_its_last_bytes_is_one_error(tmp_path: Path) -> None:
+    """They are still buffered when the command has ended."""
+    file = tmp_path / "about"
+    with file.open("wb") as out:
+        assert process("--about", stdout=out).returncode == 0
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({file.stat().st_size - 100},) * 2)"
+    with file.open("wb") as out:
+        run = process("--about", code=limit, stdout=out)
+    assert run.returncode == 1
+    (line,) = run.stderr.splitlines()
+    assert line.endswith("| Stdout can't be written (file too large).")
+
+
 def test_a_reader_that_has_ended_is_no_traceback() -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -254,7 +267,10 @@ def test_a_reader_that_has_ended_is_no_traceback() -> None:
 def process(*arguments: str, code: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own, after some code."""
     command = [sys.executable, "-c", f"{code}\nfrom tap_dynamic.__main__ import main\nmain()", *arguments]
-    return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60, check=False, **options)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(
+        command, stderr=subprocess.PIPE, text=True, timeout=60, check=False, env=environment, **options
+    )
 
 
 INTERRUPT = """
