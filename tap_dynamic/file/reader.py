@@ -190,12 +190,12 @@ class _Reader:
         self.rows = csv.reader(map(self._verified, lines), delimiter=delimiter, strict=True)
         self.number = 0
         self.problem: str | None = None
-        self.size = self.row_start = self.separators = 0
+        self.size = self.row_start = self.delimiters = self.separators = 0
 
     def read(self, count: int) -> Rows:
         """Read the next rows, `count` or about `CHUNK_SIZE` at most; none at the end or a malformed row."""
         rows: Rows = []
-        self.size = self.row_start = self.separators = 0
+        self.size = self.row_start = self.delimiters = self.separators = 0
         try:
             for row in self.rows if not self.problem else ():
                 self.row_start = self.size
@@ -226,9 +226,11 @@ class _Reader:
         if self.size - self.row_start > CHUNK_SIZE:  # smaller rows can't
             if self.size - self.row_start > MAX_ROW:
                 raise _TooLargeError(ROW_TOO_LONG)
-            # The parser asks for another line within a row only while a quote is open.
-            is_quoted = self.size - len(line) > self.row_start
-            self.separators += count_separators(line, self.delimiter, is_quoted=is_quoted)
+            self.delimiters += line.count(self.delimiter)
+            if self.delimiters >= MAX_COLUMNS:
+                # The parser asks for another line within a row only while a quote is open.
+                is_quoted = self.size - len(line) > self.row_start
+                self.separators += count_separators(line, self.delimiter, is_quoted=is_quoted)
             if self.separators >= MAX_COLUMNS:
                 raise _TooLargeError(TOO_MANY_FIELDS)
         return line

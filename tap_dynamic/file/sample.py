@@ -129,7 +129,7 @@ def read_sample(start: bytes, *, is_whole: bool, label: str, header: list[str] |
     if not is_whole and not is_malformed:
         rows = rows[:-1]
     rows = [row for row in rows if row]
-    if not rows and not header:
+    if not (rows or header) or not text.strip():
         problem = "the header can't be read" if text.strip() else "the file is empty"
         msg = f"{label}: {problem}. Make a new export."
         raise FileUnusable(msg)
