@@ -304,15 +304,14 @@ def test_first_load_uses_text_if_the_file_contradicts_a_documented_type(
     export = sandbox.add(
         "users", to_csv([["user_id", "user_createdAt", "verified_credential_signInEnabled"], ["1", "5 May", "true"]])
     )
-    first = tap(_catalog=documented)
+    first, name = tap(_catalog=documented), "user_createdAt"
     assert first.code == 0
-    assert first.records("users")[0]["user_createdAt"] == "5 May"
-    assert first.of("SCHEMA", "users")[0]["schema"]["properties"]["user_createdAt"]["type"] == ["string", "null"]
+    assert first.records("users")[0][name] == "5 May"
+    assert first.of("SCHEMA", "users")[0]["schema"]["properties"][name]["type"] == ["string", "null"]
     assert first.warnings == [
-        f"Export {export.id}: columns loaded as text, because they do not read as their documented types: "
-        + "user_createdAt."
+        f"Export {export.id}: columns loaded as text, because they do not read as their documented types: {name}."
     ]
-    assert first.bookmark("users")["text_columns"] == ["user_createdAt"]
+    assert first.bookmark("users")["text_columns"] == [name]
 
 
 def test_a_column_that_was_text_once_stays_text(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
