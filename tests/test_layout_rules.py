@@ -19,7 +19,6 @@ from tap_dynamic.table.columns import (
     respelled,
     sample_key_problem,
 )
-from tap_dynamic.table.convert import type_of
 from tap_dynamic.table.layout import (
     Catalog,
     Layout,
@@ -31,6 +30,7 @@ from tap_dynamic.table.layout import (
     infer_layout,
     with_deletions,
 )
+from tap_dynamic.table.types import type_of
 
 Schema = dict[str, Any]
 BOM = "\ufeff"
