@@ -349,9 +349,9 @@ def test_a_resumed_download_requests_only_the_missing_bytes(sandbox: Sandbox, ta
 
 
 def test_nul_characters_are_dropped_with_one_warning(sandbox: Sandbox, tap: Tap) -> None:
-    export = sandbox.add("users", b'id,email,metadata\r\n1,a\0b\0,"{""k\\u0000"": ""\\\\u0000""}"\r\n')
+    export = sandbox.add("users", b'id,email,user_metadata\r\n1,a\0b\0,"{""k\\u0000"": ""\\\\u0000""}"\r\n')
     run = tap()
-    assert run.records("users")[0] | {"email": "ab", "metadata": {"k": "\\u0000"}} == run.records("users")[0]
+    assert run.records("users")[0] | {"email": "ab", "user_metadata": {"k": "\\u0000"}} == run.records("users")[0]
     assert run.warnings == [f"Export {export.id}: 3 NUL characters dropped."]
 
 
