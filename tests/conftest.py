@@ -152,14 +152,14 @@ def table(text: bytes) -> list[dict[str, str | None]]:
 
 
 def texts(records: list[Message]) -> list[Message]:
-    """Convert records back to cells, without the `_sdc_` columns."""
+    """Convert records back to cells, without the `_sdc_` columns; empty text, of a key, is an empty cell."""
     return [
         {
             name: str(value).lower()
             if isinstance(value, bool)
             else json.dumps(value)
             if isinstance(value, (dict, list))
-            else value
+            else value or None
             for name, value in record.items()
             if not name.startswith("_sdc_")
         }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.conftest import Message, Tap
 
 # An identity stream map makes the tap use the SDK's path.
-IDENTITY_MAPS: dict[str, Any] = {"stream_maps": {"users": {"email": "email"}, "visits": {"chain": "chain"}}}
+IDENTITY_MAPS: dict[str, Any] = {"stream_maps": {"users": {"user_email": "user_email"}, "visits": {"chain": "chain"}}}
 
 
 def without_timestamps(run: Run) -> list[Message]:
@@ -69,14 +69,18 @@ def test_the_sdk_still_calls_the_method_that_the_bulk_path_overrides(sandbox: Sa
 def test_stream_maps_filter_rename_and_hash(sandbox: Sandbox, tap: Tap) -> None:
     sandbox.add("users", csv_file("users", 40))
     maps = {
-        "users": {"email": "md5(email) if email else None", "__filter__": "newUser", "__alias__": "people"},
+        "users": {
+            "user_email": "md5(user_email) if user_email else None",
+            "__filter__": "verified_credential_chain == 'EVM'",
+            "__alias__": "people",
+        },
         "__else__": None,
     }
     run = tap(stream_maps=maps, stream_map_config={})
     assert run.code == 0, run.log
     people = run.records("people")
-    assert len(people) == 8
-    assert all(p["email"] is None or len(p["email"]) == 32 for p in people)
+    assert len(people) == 14
+    assert all(p["user_email"] is None or len(p["user_email"]) == 32 for p in people)
     assert {m.get("stream") for m in run.messages} == {"people", None}
 
 
@@ -86,7 +90,7 @@ def test_flattening(sandbox: Sandbox, tap: Tap) -> None:
     assert run.code == 0, run.log
     record = run.records("users")[1]
     assert set(record) <= set(run.of("SCHEMA", "users")[0]["schema"]["properties"])
-    assert json.loads(record["metadata"])["plan"] in {"free", "pro"}
+    assert json.loads(record["user_metadata"])["plan"] in {"free", "pro"}
 
 
 def test_batches_contain_the_same_records(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
@@ -140,15 +144,15 @@ def test_deselected_properties_of_an_object_use_the_sdks_path(sandbox: Sandbox, 
     sandbox.add("users", csv_file("users", 10))
     catalog = select(tap.discover(), "users")
     entry = next(e for e in catalog["streams"] if e["stream"] == "users")
-    entry["schema"]["properties"]["metadata"]["properties"] = {
+    entry["schema"]["properties"]["user_metadata"]["properties"] = {
         "plan": {"type": ["string", "null"]},
         "note": {"type": ["string", "null"]},
     }
-    path = ["properties", "metadata", "properties", "note"]
+    path = ["properties", "user_metadata", "properties", "note"]
     entry["metadata"].append({"breadcrumb": path, "metadata": {"inclusion": "available", "selected": False}})
     run = tap(_catalog=catalog)
     assert run.code == 0, run.log
-    assert set(run.records("users")[1]["metadata"]) == {"plan"}
+    assert set(run.records("users")[1]["user_metadata"]) == {"plan"}
 
 
 def test_a_test_run_stops_early_and_succeeds(sandbox: Sandbox, tap: Tap) -> None:
@@ -160,7 +164,7 @@ def test_a_test_run_stops_early_and_succeeds(sandbox: Sandbox, tap: Tap) -> None
     assert not run.errors
 
 
-@pytest.mark.parametrize("maps", [{}, {"users": {"email": "email"}}], ids=["plain", "mapped"])
+@pytest.mark.parametrize("maps", [{}, {"users": {"user_email": "user_email"}}], ids=["plain", "mapped"])
 def test_parquet_files_hold_the_same_records(sandbox: Sandbox, tap: Tap, tmp_path: Path, maps: Message) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     sandbox.add("users", csv_file("users", 700).replace(b'""free""', b"0.10"))
@@ -172,13 +176,13 @@ def test_parquet_files_hold_the_same_records(sandbox: Sandbox, tap: Tap, tmp_pat
     tables = [parquet.read_table(file) for file in files]
     assert len(tables) == 3
     assert len({str(table.schema) for table in tables}) == 1
-    assert str(tables[0].schema.field("createdAt").type) == "timestamp[us, tz=UTC]"
+    assert str(tables[0].schema.field("user_createdAt").type) == "timestamp[us, tz=UTC]"
     rows = [row for table in tables for row in table.to_pylist()]
     for row, record in zip(rows, plain.records("users"), strict=True):
-        for name in ("id", "email", "newUser", "_sdc_row_number"):
+        for name in ("user_id", "user_email", "verified_credential_signInEnabled", "_sdc_row_number"):
             assert row[name] == record[name]
-        for name in ("metadata", "lists", "verifiedCredentials"):
-            assert json.loads(row[name] or "null") == record[name]
+        assert row["verified_credential_id"] == record["verified_credential_id"]
+        assert json.loads(row["user_metadata"] or "null") == record["user_metadata"]
 
 
 def test_parquet_holds_every_date_time_and_number_of_a_cell(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
@@ -186,25 +190,25 @@ def test_parquet_holds_every_date_time_and_number_of_a_cell(sandbox: Sandbox, ta
     seconds, digits = "2026-01-02T03:04:05", "2026-01-02T03:04:05.1234567Z"
     cells = [f"{seconds}Z", "", f"{seconds}.5+02:00", digits]
     rows = [[str(n), cell, f'{{"price": {n}.50}}'] for n, cell in enumerate(cells)]
-    sandbox.add("users", to_csv([["id", "createdAt", "metadata"], *rows]))
+    sandbox.add("users", to_csv([["user_id", "user_createdAt", "user_metadata"], *rows]))
     config = {"encoding": {"format": "parquet"}, "storage": {"root": f"file://{tmp_path}"}, "batch_size": 3}
     run = tap(batch_config=config)
     assert run.code == 0, run.log
     files = [urlsplit(url).path for m in run.of("BATCH", "users") for url in m["manifest"]]
     written = [row for file in files for row in parquet.read_table(file).to_pylist()]
-    times = [row["createdAt"] and row["createdAt"].isoformat() for row in written]
+    times = [row["user_createdAt"] and row["user_createdAt"].isoformat() for row in written]
     assert times == [
         "2026-01-02T03:04:05+00:00",
         None,
         "2026-01-02T01:04:05.500000+00:00",
         "2026-01-02T03:04:05.123456+00:00",
     ]
-    assert [row["metadata"] for row in written] == [f'{{"price":{n}.50}}' for n in range(4)]
+    assert [row["user_metadata"] for row in written] == [f'{{"price":{n}.50}}' for n in range(4)]
 
 
 def test_a_large_json_cell_over_several_lines_is_one_record(sandbox: Sandbox, tap: Tap) -> None:
     cell = json.dumps({"list": ["x" * 20] * 40_000}, indent=1)
-    sandbox.add("users", to_csv([["id", "metadata"], ["1", cell], ["2", "{}"]]))
+    sandbox.add("users", to_csv([["user_id", "user_metadata"], ["1", cell], ["2", "{}"]]))
     run = tap()
     assert run.code == 0
-    assert [r["metadata"] for r in run.records("users")] == [json.loads(cell), {}]
+    assert [r["user_metadata"] for r in run.records("users")] == [json.loads(cell), {}]

@@ -7,18 +7,30 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from singer_sdk.singerlib import Catalog
 
 from sandbox.data import csv_file, to_csv
 from sandbox.server import Fault
+from tap_dynamic.schemas import KEY_CANDIDATES
+from tap_dynamic.singer.catalog import user_key
 from tap_dynamic.table.convert import reads_as
 from tap_dynamic.table.types import type_of
 from tests.conftest import select
 
 if TYPE_CHECKING:
     from sandbox.server import Sandbox
-    from tests.conftest import Message, Tap
+    from tests.conftest import Message, Run, Tap
 
 DAY = "2026-01-02T03:04:05.000Z"
+PAIR = ["user_id", "verified_credential_id"]
+FALLBACK = ["_sdc_export_id", "_sdc_row_number"]
+TYPED = {
+    "user_createdAt": "date-time",
+    "verified_credential_signInEnabled": "boolean",
+    "user_metadata": "object",
+    "verified_credential_walletAdditionalAddresses": "string",
+}
+"""One documented column of each type."""
 
 
 def entry_of(catalog: Message, stream: str = "users") -> Any:
@@ -36,28 +48,39 @@ def types(catalog: Message, stream: str = "users") -> dict[str, str]:
 
 DISCOVERED_FILES: dict[str, tuple[list[list[str]], dict[str, str], list[str]]] = {
     "as documented": (
+        [[*PAIR, *TYPED], ["1", "a", DAY, "true", '{"a": 1}', '["x"]'], ["1", "b", *[""] * 4], ["2", *[""] * 5]],
+        dict.fromkeys(PAIR, "string") | TYPED,
+        PAIR,
+    ),
+    "as PostgreSQL writes": (
         [
-            ["id", "newUser", "createdAt", "metadata", "lists"],
-            ["1", "true", DAY, '{"a": 1}', '["x"]'],
-            ["2", "", "", "", ""],
+            [*PAIR, *TYPED],
+            ["1", "a", "2025-01-02 03:04:05.678+00", "t", '{"a": 1}', "{x,y}"],
+            ["1", "b", "", "f", "", ""],
         ],
-        {"id": "string", "newUser": "boolean", "createdAt": "date-time", "metadata": "object", "lists": "array"},
-        ["id"],
+        dict.fromkeys(PAIR, "string") | TYPED,
+        PAIR,
     ),
     "other formats": (
-        [["id", "newUser", "createdAt", "metadata", "lists"], ["1", "yes", "Fri Jan 02 2026", "[1]", "x;y"]],
-        {"id": "string", "newUser": "string", "createdAt": "string", "metadata": "string", "lists": "string"},
-        ["id"],
+        [[*PAIR, *TYPED], ["1", "a", "Fri Jan 02 2026", "yes", "[object Object]", "x;y"]],
+        dict.fromkeys([*PAIR, *TYPED], "string"),
+        PAIR,
     ),
-    "a row for each wallet": (
-        [["id", "wallet", "loyalty points"], ["1", "a", "007"], ["1", "b", "008"]],
-        {"id": "string", "wallet": "string", "loyalty points": "string"},
-        ["_sdc_export_id", "_sdc_row_number"],
+    "a credential twice": (
+        [[*PAIR, "user_email"], ["1", "a", "x"], ["1", "b", "x"], ["1", "a", "x"]],
+        dict.fromkeys([*PAIR, "user_email"], "string"),
+        FALLBACK,
     ),
-    "no id": (
-        [["email", "createdAt"], ["a", "2026-01-02 03:04:05"]],
-        {"email": "string", "createdAt": "date-time"},
-        ["_sdc_export_id", "_sdc_row_number"],
+    "a row per user": (
+        [["user_id", "loyalty points"], ["1", "007"], ["2", "008"]],
+        {"user_id": "string", "loyalty points": "string"},
+        ["user_id"],
+    ),
+    "a row per id": ([["user_id", "id"], ["1", "7"], ["1", "8"]], {"user_id": "string", "id": "string"}, ["id"]),
+    "no key": (
+        [["user_email", "user_createdAt"], ["a", "2026-01-02 03:04:05"]],
+        {"user_email": "string", "user_createdAt": "date-time"},
+        FALLBACK,
     ),
 }
 
@@ -65,7 +88,7 @@ DISCOVERED_FILES: dict[str, tuple[list[list[str]], dict[str, str], list[str]]] =
 @pytest.mark.parametrize("name", DISCOVERED_FILES)
 def test_the_catalog_describes_the_file(sandbox: Sandbox, tap: Tap, name: str) -> None:
     rows, expected, key = DISCOVERED_FILES[name]
-    sandbox.add("users", b"id\r\n1\r\n")
+    sandbox.add("users", b"user_id\r\n1\r\n")
     sandbox.add("users", to_csv(rows))
     catalog = tap.discover()
     assert types(catalog) == expected
@@ -83,16 +106,18 @@ def test_discovery_reads_only_the_head(sandbox: Sandbox, tap: Tap, *, packed: bo
     add = sandbox.add_gzip if packed else sandbox.add
     add("users", csv_file("users", 10_000))
     catalog = tap.discover()
-    assert types(catalog)["metadata"] == "object"
-    assert types(catalog)["loyalty points"] == "string"
+    assert types(catalog)["user_metadata"] == "object"
+    assert types(catalog)["user_tShirtSize"] == "string"
     (file,) = [request for request in sandbox.requests if request.kind == "file"]
     assert file.headers["Range"] == "bytes=0-262143"
     assert file.status == 206
 
 
 def test_without_an_export_the_documented_fields_are_the_schema(documented: Message) -> None:
-    assert len(types(documented)) == 43
-    assert types(documented)["verifiedCredentials"] == "array"
+    kinds = types(documented)
+    assert len(kinds) == 38
+    assert {name: kinds[name] for name in TYPED} == TYPED
+    assert [entry_of(documented, stream)["key_properties"] for stream in ("users", "visits")] == [PAIR, ["id"]]
     assert types(documented, "visits").keys() == {
         "id", "address", "chain", "walletName", "provider", "createdAt", "projectEnvironmentId",
     }  # fmt: skip
@@ -120,9 +145,9 @@ def test_an_input_catalog_skips_discovery(sandbox: Sandbox, tap: Tap, documented
 
 
 def test_discovery_reads_named_exports_without_listing(sandbox: Sandbox, tap: Tap) -> None:
-    old = sandbox.add("users", to_csv([["id", "old"], ["1", "x"]]))
-    sandbox.add("users", to_csv([["id", "new"], ["1", "x"]]))
-    assert types(tap.discover(export_ids=[old.id])) == {"id": "string", "old": "string"}
+    old = sandbox.add("users", to_csv([["user_id", "old"], ["1", "x"]]))
+    sandbox.add("users", to_csv([["user_id", "new"], ["1", "x"]]))
+    assert types(tap.discover(export_ids=[old.id])) == {"user_id": "string", "old": "string"}
     assert sandbox.count("list") == 0
 
 
@@ -155,7 +180,7 @@ CONVERSIONS: list[tuple[dict[str, str], str, Any]] = [
 
 def test_cells_are_converted_to_the_catalogs_types(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
     names = [f"x{n}" for n in range(len(CONVERSIONS))]
-    sandbox.add("users", to_csv([["id", *names], ["1", *(cell for _, cell, _ in CONVERSIONS)]]))
+    sandbox.add("users", to_csv([["user_id", *names], ["1", *(cell for _, cell, _ in CONVERSIONS)]]))
     schemas = {name: schema for name, (schema, _, _) in zip(names, CONVERSIONS, strict=True)}
     run = tap(_catalog=typed(documented, **schemas))
     assert run.code == 0, run.log
@@ -192,7 +217,7 @@ def test_cells_that_do_not_match_a_type(schema: dict[str, str], cell: str) -> No
 def test_a_cell_that_does_not_match_its_type_fails_the_run(
     sandbox: Sandbox, tap: Tap, documented: Message, schema: dict[str, str], cell: str
 ) -> None:
-    export = sandbox.add("users", to_csv([["id", "x"], *[[str(n), ""] for n in range(1500)], ["last", cell]]))
+    export = sandbox.add("users", to_csv([["user_id", "x"], *[[str(n), ""] for n in range(1500)], ["last", cell]]))
     kind = schema.get("format") or schema["type"]
     run = tap(_catalog=typed(documented, x=schema))
     assert run.code == 1
@@ -205,8 +230,19 @@ def test_a_cell_that_does_not_match_its_type_fails_the_run(
 
 
 def test_unusual_headers_keep_their_names(sandbox: Sandbox, tap: Tap) -> None:
-    header = [" id ", "e.mail", "Größe 📏", "a b", "", "a b", "A B", "_sdc_row_number", "", 'q"uote']
-    names = ["id", "e.mail", "Größe 📏", "a b", "column_5", "a b_2", "A B_3", "_sdc_row_number_2", "column_9", 'q"uote']
+    header = [" user_id ", "e.mail", "Größe 📏", "a b", "", "a b", "A B", "_sdc_row_number", "", 'q"uote']
+    names = [
+        "user_id",
+        "e.mail",
+        "Größe 📏",
+        "a b",
+        "column_5",
+        "a b_2",
+        "A B_3",
+        "_sdc_row_number_2",
+        "column_9",
+        'q"uote',
+    ]
     sandbox.add("users", to_csv([header, [str(n) for n in range(10)]]))
     catalog = tap.discover()
     assert list(types(catalog)) == names[:7] + names[8:]
@@ -218,36 +254,46 @@ def test_unusual_headers_keep_their_names(sandbox: Sandbox, tap: Tap) -> None:
 
 
 def test_column_drift_between_runs(sandbox: Sandbox, tap: Tap) -> None:
-    sandbox.add("users", to_csv([["id", "team", "alias"], ["1", "t", "a"]]))
+    sandbox.add("users", to_csv([["user_id", "team", "alias"], ["1", "t", "a"]]))
     catalog = select(tap.discover(), "users")
     first = tap(_catalog=catalog)
-    export = sandbox.add("users", to_csv([["newUser", "alias", "custom", "id"], ["true", "a", "c", "1"]]))
+    export = sandbox.add(
+        "users", to_csv([["verified_credential_signInEnabled", "alias", "custom", "user_id"], ["true", "a", "c", "1"]])
+    )
     second = tap(_catalog=catalog, _state=first.state)
     assert second.code == 0
     record = {n: v for n, v in second.records("users")[0].items() if not n.startswith("_sdc")}
-    assert record == {"id": "1", "team": None, "alias": "a", "newUser": True, "custom": "c"}
+    assert record == {
+        "user_id": "1",
+        "team": None,
+        "alias": "a",
+        "verified_credential_signInEnabled": True,
+        "custom": "c",
+    }
     properties = second.of("SCHEMA", "users")[0]["schema"]["properties"]
-    assert properties["newUser"]["type"] == ["boolean", "null"]
+    assert properties["verified_credential_signInEnabled"]["type"] == ["boolean", "null"]
     assert properties["custom"]["type"] == ["string", "null"]
-    assert f"Export {export.id}: new columns: custom, newUser." in second.log
+    assert f"Export {export.id}: new columns: custom, verified_credential_signInEnabled." in second.log
     assert f"Export {export.id}: columns that the file lacks: team." in second.log
 
 
 def test_new_columns_are_left_out_with_one_warning_if_the_catalog_selects_columns(sandbox: Sandbox, tap: Tap) -> None:
-    sandbox.add("users", to_csv([["id", "team"], ["1", "t"]]))
+    sandbox.add("users", to_csv([["user_id", "team"], ["1", "t"]]))
     catalog = select(tap.discover(), "users", without=("team",))
-    export = sandbox.add("users", to_csv([["id", "team", "a", "b"], *[[str(n), "t", "x", "y"] for n in range(2000)]]))
+    export = sandbox.add(
+        "users", to_csv([["user_id", "team", "a", "b"], *[[str(n), "t", "x", "y"] for n in range(2000)]])
+    )
     run = tap(_catalog=catalog)
-    assert set(run.records("users")[0]) == {"id", "_sdc_export_id", "_sdc_exported_at", "_sdc_row_number"}
+    assert set(run.records("users")[0]) == {"user_id", "_sdc_export_id", "_sdc_exported_at", "_sdc_row_number"}
     assert run.warnings == [f"Export {export.id}: new columns are left out, because the catalog selects columns: a, b."]
 
 
 def test_each_snapshot_is_read_with_its_own_header(sandbox: Sandbox, tap: Tap) -> None:
-    sandbox.add("users", to_csv([["id", "a"], ["1", "x"]]))
-    sandbox.add("users", to_csv([["b", "id"], ["y", "1"]]))
+    sandbox.add("users", to_csv([["user_id", "a"], ["1", "x"]]))
+    sandbox.add("users", to_csv([["b", "user_id"], ["y", "1"]]))
     run = tap(snapshots="all")
     rows = [{n: v for n, v in r.items() if not n.startswith("_sdc")} for r in run.records("users")]
-    assert rows == [{"id": "1", "b": None, "a": "x"}, {"id": "1", "b": "y"}]
+    assert rows == [{"user_id": "1", "b": None, "a": "x"}, {"user_id": "1", "b": "y"}]
     for schema, record in zip(run.of("SCHEMA", "users"), run.records("users"), strict=True):
         assert set(record) == set(schema["schema"]["properties"])
 
@@ -255,16 +301,17 @@ def test_each_snapshot_is_read_with_its_own_header(sandbox: Sandbox, tap: Tap) -
 def test_first_load_uses_text_if_the_file_contradicts_a_documented_type(
     sandbox: Sandbox, tap: Tap, documented: Message
 ) -> None:
-    export = sandbox.add("users", to_csv([["id", "createdAt", "newUser"], ["1", "5 May", "true"]]))
-    first = tap(_catalog=documented)
-    assert first.code == 0
-    assert first.records("users")[0]["createdAt"] == "5 May"
-    assert first.of("SCHEMA", "users")[0]["schema"]["properties"]["createdAt"]["type"] == ["string", "null"]
-    assert (
-        f"Export {export.id}: columns loaded as text, because they do not read as their documented types: createdAt"
-        in first.warnings[0]
+    export = sandbox.add(
+        "users", to_csv([["user_id", "user_createdAt", "verified_credential_signInEnabled"], ["1", "5 May", "true"]])
     )
-    assert first.bookmark("users")["text_columns"] == ["createdAt"]
+    first, name = tap(_catalog=documented), "user_createdAt"
+    assert first.code == 0
+    assert first.records("users")[0][name] == "5 May"
+    assert first.of("SCHEMA", "users")[0]["schema"]["properties"][name]["type"] == ["string", "null"]
+    assert first.warnings == [
+        f"Export {export.id}: columns loaded as text, because they do not read as their documented types: {name}."
+    ]
+    assert first.bookmark("users")["text_columns"] == [name]
 
 
 def test_a_column_that_was_text_once_stays_text(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
@@ -274,45 +321,53 @@ def test_a_column_that_was_text_once_stays_text(sandbox: Sandbox, tap: Tap, docu
     for catalog in (documented, None):
         state = {}
         for cell, kind in nights:
-            sandbox.add("users", to_csv([["id", "newUser"], ["1", cell]]))
+            sandbox.add("users", to_csv([["user_id", "verified_credential_signInEnabled"], ["1", cell]]))
             run = tap(_catalog=catalog, _state=state)
             assert run.code == 0
-            assert run.of("SCHEMA", "users")[0]["schema"]["properties"]["newUser"]["type"] == kind
-            assert run.records("users")[0]["newUser"] == (cell == "true" if "boolean" in kind else cell)
+            assert (
+                run.of("SCHEMA", "users")[0]["schema"]["properties"]["verified_credential_signInEnabled"]["type"]
+                == kind
+            )
+            assert run.records("users")[0]["verified_credential_signInEnabled"] == (
+                cell == "true" if "boolean" in kind else cell
+            )
             state = run.state
-        assert state["bookmarks"]["users"]["text_columns"] == ["newUser"]
+        assert state["bookmarks"]["users"]["text_columns"] == ["verified_credential_signInEnabled"]
 
 
 def test_a_type_of_the_user_stays_where_the_head_contradicts_it(
     sandbox: Sandbox, tap: Tap, documented: Message
 ) -> None:
-    export = sandbox.add("users", to_csv([["id", "newUser"], ["1", "maybe"]]))
-    run = tap(_catalog=typed(documented, newUser={"type": "integer"}))
+    export = sandbox.add("users", to_csv([["user_id", "verified_credential_signInEnabled"], ["1", "maybe"]]))
+    run = tap(_catalog=typed(documented, verified_credential_signInEnabled={"type": "integer"}))
     assert run.code == 1
-    assert f"export {export.id}, row 1: the cell of column 'newUser' does not read as integer" in run.errors[0]
+    assert (
+        f"export {export.id}, row 1: the cell of column 'verified_credential_signInEnabled' does not read as integer"
+        in run.errors[0]
+    )
 
 
 def test_first_load_uses_the_row_key_if_id_is_not_unique(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
-    data = to_csv([["id", "wallet"], ["1", "a"], ["1", "b"]])
+    data = to_csv([["user_id", "chain"], ["1", "a"], ["1", "b"]])
     export = sandbox.add("users", data)
     first = tap(_catalog=documented)
     assert first.code == 0
-    assert first.of("SCHEMA", "users")[0]["key_properties"] == ["_sdc_export_id", "_sdc_row_number"]
+    assert first.of("SCHEMA", "users")[0]["key_properties"] == FALLBACK
     assert (
-        f"Export {export.id}: the key is _sdc_export_id, _sdc_row_number, because id is the same in rows 1 and 2"
+        f"Export {export.id}: the key is _sdc_export_id, _sdc_row_number, because user_id is the same in rows 1 and 2"
         in first.warnings[0]
     )
 
 
 def test_a_later_file_that_contradicts_the_key_fails_the_run(sandbox: Sandbox, tap: Tap) -> None:
-    sandbox.add("users", to_csv([["id", "wallet"], ["1", "a"], ["2", "b"]]))
+    sandbox.add("users", to_csv([["user_id", "chain"], ["1", "a"], ["2", "b"]]))
     first = tap()
-    assert first.of("SCHEMA", "users")[0]["key_properties"] == ["id"]
-    export = sandbox.add("users", to_csv([["id", "wallet"], ["1", "a"], ["1", "b"]]))
+    assert first.of("SCHEMA", "users")[0]["key_properties"] == ["user_id"]
+    export = sandbox.add("users", to_csv([["user_id", "chain"], ["1", "a"], ["1", "b"]]))
     second = tap(_state=first.state)
     assert second.code == 1
     assert second.errors[0].startswith(
-        f"Stream users, export {export.id}: id can't be the key: id is the same in rows 1 and 2."
+        f"Stream users, export {export.id}: user_id can't be the key: user_id is the same in rows 1 and 2."
         " Set the stream's table-key-properties to [_sdc_export_id, _sdc_row_number]"
     )
     assert not second.of("SCHEMA", "users")
@@ -320,96 +375,98 @@ def test_a_later_file_that_contradicts_the_key_fails_the_run(sandbox: Sandbox, t
     # The fix that the message suggests:
     catalog = select(tap.discover(), "users")
     entry = next(e for e in catalog["streams"] if e["stream"] == "users")
-    entry["key_properties"] = ["id"]
+    entry["key_properties"] = ["user_id"]
     root = next(m for m in entry["metadata"] if not m["breadcrumb"])
-    root["metadata"]["table-key-properties"] = ["_sdc_export_id", "_sdc_row_number"]
+    root["metadata"]["table-key-properties"] = FALLBACK
     third = tap(_state=first.state, _catalog=catalog)
     assert third.code == 0
-    assert third.of("SCHEMA", "users")[0]["key_properties"] == ["_sdc_export_id", "_sdc_row_number"]
+    assert third.of("SCHEMA", "users")[0]["key_properties"] == FALLBACK
 
 
 def test_the_catalog_sets_the_key(sandbox: Sandbox, tap: Tap) -> None:
-    sandbox.add("users", to_csv([["id", "wallet"], ["1", "a"], ["2", "b"]]))
+    sandbox.add("users", to_csv([["user_id", "chain"], ["1", "a"], ["2", "b"]]))
     catalog = select(tap.discover(), "users")
     entry = next(e for e in catalog["streams"] if e["stream"] == "users")
     root = next(m for m in entry["metadata"] if not m["breadcrumb"])
-    root["metadata"]["table-key-properties"] = ["id", "wallet"]
-    assert tap(_catalog=catalog).of("SCHEMA", "users")[0]["key_properties"] == ["id", "wallet"]
+    root["metadata"]["table-key-properties"] = ["user_id", "chain"]
+    assert tap(_catalog=catalog).of("SCHEMA", "users")[0]["key_properties"] == ["user_id", "chain"]
 
 
 UNIQUE = [[f"id{n}", "x" * 200] for n in range(3000)]
 """Rows that fill more than the head of a file."""
 CONTRADICTIONS = {
-    "adjacent": ([["z", "a"], ["z", "b"]], "id is the same in rows 3001 and 3002"),
-    "far apart": ([["id7", "b"]], "id is the same in rows 8 and 3001"),
-    "empty": ([["", "b"]], "id is empty in row 3001"),
+    "adjacent": ([["z", "a"], ["z", "b"]], "user_id is the same in rows 3001 and 3002"),
+    "far apart": ([["id7", "b"]], "user_id is the same in rows 8 and 3001"),
+    "empty": ([["", "b"]], "user_id is empty in row 3001"),
 }
 
 
 @pytest.mark.parametrize("name", CONTRADICTIONS)
 def test_on_the_first_load_the_key_is_verified_over_the_whole_file(sandbox: Sandbox, tap: Tap, name: str) -> None:
     rows, problem = CONTRADICTIONS[name]
-    export = sandbox.add("users", to_csv([["id", "team"], *UNIQUE, *rows]))
+    export = sandbox.add("users", to_csv([["user_id", "team"], *UNIQUE, *rows]))
     run = tap()
     assert run.code == 0
-    assert run.of("SCHEMA", "users")[0]["key_properties"] == ["_sdc_export_id", "_sdc_row_number"]
+    assert run.of("SCHEMA", "users")[0]["key_properties"] == FALLBACK
     assert run.warnings == [f"Export {export.id}: the key is _sdc_export_id, _sdc_row_number, because {problem}."]
-    assert run.bookmark("users")["key_properties"] == ["_sdc_export_id", "_sdc_row_number"]
+    assert run.bookmark("users")["key_properties"] == FALLBACK
     again = tap(_state=run.state)
     assert again.code == 0
-    sandbox.add("users", to_csv([["id", "team"], *UNIQUE]))
+    sandbox.add("users", to_csv([["user_id", "team"], *UNIQUE]))
     later = tap(_state=run.state)
-    assert later.of("SCHEMA", "users")[0]["key_properties"] == ["_sdc_export_id", "_sdc_row_number"]
+    assert later.of("SCHEMA", "users")[0]["key_properties"] == FALLBACK
 
 
 @pytest.mark.parametrize("name", CONTRADICTIONS)
 def test_on_a_later_load_a_key_that_is_not_unique_fails_the_stream(sandbox: Sandbox, tap: Tap, name: str) -> None:
     rows, problem = CONTRADICTIONS[name]
-    sandbox.add("users", to_csv([["id", "team"], *UNIQUE]))
+    sandbox.add("users", to_csv([["user_id", "team"], *UNIQUE]))
     first = tap()
-    assert first.of("SCHEMA", "users")[0]["key_properties"] == ["id"]
-    export = sandbox.add("users", to_csv([["id", "team"], *UNIQUE, *rows]))
+    assert first.of("SCHEMA", "users")[0]["key_properties"] == ["user_id"]
+    export = sandbox.add("users", to_csv([["user_id", "team"], *UNIQUE, *rows]))
     run = tap(_state=first.state)
     assert run.code == 1
     (error,) = run.errors
     assert error.startswith(f"Stream users, export {export.id}")
     assert "table-key-properties" in error
-    assert (problem if name != "empty" else "row 3001: key column 'id' is empty") in error
+    assert (problem if name != "empty" else "row 3001: key column 'user_id' is empty") in error
     assert run.bookmark("users") == first.bookmark("users")
 
 
 def test_composite_keys_are_verified_as_a_whole(sandbox: Sandbox, tap: Tap) -> None:
     def load(*rows: list[str]) -> Any:
-        sandbox.add("users", to_csv([["id", "wallet"], ["1", "a"], ["1", "b"], *rows]))
+        sandbox.add("users", to_csv([["user_id", "chain"], ["1", "a"], ["1", "b"], *rows]))
         catalog = select(tap.discover(), "users")
         root = next(m for m in entry_of(catalog)["metadata"] if not m["breadcrumb"])
-        root["metadata"]["table-key-properties"] = ["id", "wallet"]
+        root["metadata"]["table-key-properties"] = ["user_id", "chain"]
         return tap(_catalog=catalog)
 
-    assert load(["2", "a"]).of("SCHEMA", "users")[0]["key_properties"] == ["id", "wallet"]
+    assert load(["2", "a"]).of("SCHEMA", "users")[0]["key_properties"] == ["user_id", "chain"]
     repeated = load(["2", "a"], ["1", "a"])
-    assert repeated.of("SCHEMA", "users")[0]["key_properties"] == ["_sdc_export_id", "_sdc_row_number"]
-    assert "id, wallet is the same in rows 1 and 4" in repeated.warnings[0]
+    assert repeated.of("SCHEMA", "users")[0]["key_properties"] == FALLBACK
+    assert "user_id, chain is the same in rows 1 and 4" in repeated.warnings[0]
 
 
 def test_one_run_uses_one_key(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
     exports = [
-        sandbox.add("users", to_csv([["id", "team"], *rows])) for rows in ([["1", "a"]], [["1", "a"], ["1", "b"]])
+        sandbox.add("users", to_csv([["user_id", "team"], *rows])) for rows in ([["1", "a"]], [["1", "a"], ["1", "b"]])
     ]
     run = tap(export_ids=[e.id for e in exports], snapshots="all", _catalog=documented)
     assert run.code == 1
-    assert {tuple(m["key_properties"]) for m in run.of("SCHEMA", "users")} == {("id",)}
-    assert "id is the same in rows 1 and 2" in run.errors[0]
+    assert {tuple(m["key_properties"]) for m in run.of("SCHEMA", "users")} == {("user_id",)}
+    assert "user_id is the same in rows 1 and 2" in run.errors[0]
 
 
 def test_a_column_that_differs_in_case_is_the_catalogs_column(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
-    sandbox.add("users", to_csv([["ID", "EMail", "NEWUSER"], ["1", "a", "true"]]))
+    sandbox.add("users", to_csv([["USER_ID", "User_Email", "VERIFIED_CREDENTIAL_SIGNINENABLED"], ["1", "a", "true"]]))
     run = tap(_catalog=documented)
     assert run.code == 0
     record = run.records("users")[0]
-    assert (record["id"], record["email"], record["newUser"]) == ("1", "a", True)
-    assert not {"ID", "EMail", "NEWUSER"} & set(run.of("SCHEMA", "users")[0]["schema"]["properties"])
-    assert run.of("SCHEMA", "users")[0]["key_properties"] == ["id"]
+    assert (record["user_id"], record["user_email"], record["verified_credential_signInEnabled"]) == ("1", "a", True)
+    assert not {"USER_ID", "User_Email", "VERIFIED_CREDENTIAL_SIGNINENABLED"} & set(
+        run.of("SCHEMA", "users")[0]["schema"]["properties"]
+    )
+    assert run.of("SCHEMA", "users")[0]["key_properties"] == ["user_id"]
 
 
 def pinned(tap: Tap, *key: str) -> Message:
@@ -419,36 +476,37 @@ def pinned(tap: Tap, *key: str) -> Message:
     return catalog
 
 
-def test_a_key_that_the_first_file_contradicted_is_not_tried_again(sandbox: Sandbox, tap: Tap) -> None:
-    fallback = ["_sdc_export_id", "_sdc_row_number"]
-    sandbox.add("users", to_csv([["id", "wallet"], ["1", "a"], ["1", ""]]))
-    catalog = pinned(tap, "id", "wallet")
+def test_a_table_without_a_key_keeps_it_so(sandbox: Sandbox, tap: Tap) -> None:
+    """Another key would leave the rows of earlier nights beside the new ones."""
+    sandbox.add("users", to_csv([["user_id", "chain"], ["1", "a"], ["2", "b"], ["1", "a"]]))
+    catalog = pinned(tap, "user_id", "chain")
     run = tap(_catalog=catalog)
-    assert "id, wallet is empty in row 2" in run.warnings[0]
-    for rows in ([["1", "a"], ["1", "b"]], [["1", "a"], ["1", ""]]):
-        sandbox.add("users", to_csv([["id", "wallet"], *rows]))
+    assert "user_id, chain is the same in rows 1 and 3" in run.warnings[0]
+    for rows in ([["1", "a"], ["1", "b"]], [["1", "a"], ["1", "a"]]):
+        export = sandbox.add("users", to_csv([["user_id", "chain"], *rows]))
         run = tap(_catalog=catalog, _state=run.state)
         assert run.code == 0, run.log
-        assert run.of("SCHEMA", "users")[0]["key_properties"] == fallback
-    # Another key is the user's answer to the warning.
-    run = tap(_catalog=pinned(tap, "wallet"), _state={"bookmarks": {"users": {"rejected_key": ["id", "wallet"]}}})
-    assert run.of("SCHEMA", "users")[0]["key_properties"] == fallback  # it is empty in a row, too
-    assert run.bookmark("users")["rejected_key"] == ["wallet"]
+        assert run.of("SCHEMA", "users")[0]["key_properties"] == FALLBACK
+        (warning,) = run.warnings
+        assert warning.startswith(f"Export {export.id}: the key of the table is {', '.join(FALLBACK)}")
+        assert "load into a new table (--full-refresh)" in warning
+    sandbox.add("users", to_csv([["user_id", "chain"], ["1", "a"], ["1", "b"]]))
+    assert tap(_catalog=catalog).of("SCHEMA", "users")[0]["key_properties"] == ["user_id", "chain"]
 
 
 def test_one_run_uses_one_key_where_the_first_file_contradicts_the_users(sandbox: Sandbox, tap: Tap) -> None:
     for rows in ([["1", "a"], ["2", "a"]], [["1", "a"], ["2", "b"]]):
-        sandbox.add("users", to_csv([["id", "n"], *rows]))
+        sandbox.add("users", to_csv([["user_id", "n"], *rows]))
     run = tap(_catalog=pinned(tap, "n"), snapshots="all")
     assert run.code == 0, run.log
     keys = [m["key_properties"] for m in run.of("SCHEMA", "users")]
-    assert keys == [["_sdc_export_id", "_sdc_row_number"]] * len(keys)
+    assert keys == [FALLBACK] * len(keys)
     assert len(keys) == 2
 
 
 def test_cells_of_a_file_without_header_are_not_logged(sandbox: Sandbox, tap: Tap) -> None:
     """ID, the code of Indonesia, looks like the name of a column."""
-    sandbox.add("users", to_csv([["id", "country", "firstName"], ["1", "DE", "a"]]))
+    sandbox.add("users", to_csv([["id", "region", "firstName"], ["1", "DE", "a"]]))
     first = tap()
     catalog = select(tap.discover(), "users")
     sandbox.add("users", to_csv([["1001", "Budi Santoso", "+62 812 345", "ID", "Jakarta"], ["7", "x", "y", "SG", "z"]]))
@@ -456,3 +514,146 @@ def test_cells_of_a_file_without_header_are_not_logged(sandbox: Sandbox, tap: Ta
     assert "Budi" not in run.log
     assert "Jakarta" not in run.log
     assert "new columns: 4, in a file that may have no header" in run.log
+
+
+@pytest.mark.parametrize("header", [[*PAIR, "user_email"], ["ID", "User_Id", "VERIFIED_credential_ID"], ["user_email"]])
+def test_a_header_is_recognised_by_documented_names(sandbox: Sandbox, tap: Tap, header: list[str]) -> None:
+    sandbox.add("users", to_csv([header, ["x"] * len(header)]))
+    run = tap()
+    assert run.code == 0
+    assert "may have no header" not in run.log
+
+
+OLD, OWN = ["id"], ["user_email"]
+PINS: dict[str, tuple[list[str] | None, list[str] | None, list[str] | None]] = {
+    # name: (key_properties, table-key-properties, the key that the user sets)
+    "none": (None, None, None),
+    "empty": ([], [], None),
+    "as discovery wrote it": (PAIR, PAIR, None),
+    "in another case": (["USER_ID", "Verified_Credential_Id"], ["USER_ID", "Verified_Credential_Id"], None),
+    "another candidate": (OLD, OLD, None),
+    "no key was found": (FALLBACK, FALLBACK, None),
+    "only one place has it": (PAIR, None, None),
+    "the metadata says another": (PAIR, OWN, OWN),
+    "the metadata says the fallback": (PAIR, FALLBACK, FALLBACK),
+    "the metadata says another candidate": (PAIR, OLD, OLD),
+    "the metadata alone": (None, OWN, OWN),
+    "both say another": (OWN, OWN, OWN),
+    "the key alone": (OWN, None, OWN),
+}
+
+
+@pytest.mark.parametrize(("found", "pinned_key", "expected"), PINS.values(), ids=PINS)
+def test_which_key_the_user_sets(
+    found: list[str] | None, pinned_key: list[str] | None, expected: list[str] | None
+) -> None:
+    entry = {"tap_stream_id": "users", "schema": {"type": "object", "properties": {}}, "key_properties": found}
+    metadata = {"breadcrumb": [], "metadata": {"selected": True, "table-key-properties": pinned_key}}
+    stream = Catalog.from_dict({"streams": [{**entry, "metadata": [metadata]}]})["users"]
+    assert user_key(stream, KEY_CANDIDATES["users"]) == (tuple(expected) if expected else None)
+
+
+# --- documented types are verified over the whole first file
+
+ROWS = 2500
+"""Rows that fill more than the head of a file."""
+READABLE = {
+    "user_createdAt": (DAY, "2025-01-02 03:04:05.678+00", "2025-01-02 03:04:05+00"),
+    "verified_credential_signInEnabled": ("true", "t", "f", "false"),
+    "user_metadata": ('{"plan": "free"}', "{}"),
+}
+MISFITS = {
+    "user_createdAt": "Fri Jan 02 2026",
+    "verified_credential_signInEnabled": "yes",
+    "user_metadata": "[object Object]",
+}
+
+
+def typed_rows(misfit: str | None = None, row: int = 0) -> list[list[str]]:
+    """A table whose documented columns read as their types, but for one cell."""
+    table = [[*PAIR, *READABLE, "user_alias"]]
+    for n in range(ROWS):
+        cells = {name: spellings[n % len(spellings)] if n % 5 else "" for name, spellings in READABLE.items()}
+        if misfit and n == row:
+            cells[misfit] = MISFITS[misfit]
+        table.append([f"user {n // 2}", f"credential {n}", *cells.values(), "x" * 150])
+    return table
+
+
+def column_types(run: Run) -> dict[str, str]:
+    """The types of the typed columns in the last SCHEMA message, which allow null."""
+    schemas = run.of("SCHEMA", "users")[-1]["schema"]["properties"]
+    assert all(schemas[name]["type"][1] == "null" for name in READABLE)
+    return {name: schemas[name].get("format") or schemas[name]["type"][0] for name in READABLE}
+
+
+AS_DOCUMENTED = {name: TYPED[name] for name in READABLE}
+
+
+def test_every_spelling_of_a_documented_type_is_read(sandbox: Sandbox, tap: Tap) -> None:
+    sandbox.add("users", to_csv(typed_rows()))
+    run = tap()
+    assert (run.code, run.warnings) == (0, [])
+    assert column_types(run) == AS_DOCUMENTED
+    values = {name: [r[name] for r in run.records("users")[:6]] for name in READABLE}
+    assert values == {
+        "user_createdAt": [
+            None,
+            "2025-01-02T03:04:05.678+00:00",
+            "2025-01-02T03:04:05+00:00",
+            DAY,
+            "2025-01-02T03:04:05.678+00:00",
+            None,
+        ],
+        "verified_credential_signInEnabled": [None, True, False, False, True, None],
+        "user_metadata": [None, {}, {"plan": "free"}, {}, {"plan": "free"}, None],
+    }
+
+
+@pytest.mark.parametrize("row", [0, ROWS // 2, ROWS - 1], ids=["first", "middle", "last"])
+@pytest.mark.parametrize("name", MISFITS)
+def test_one_cell_anywhere_in_the_first_file_makes_its_column_text(
+    sandbox: Sandbox, tap: Tap, name: str, row: int
+) -> None:
+    export = sandbox.add("users", to_csv(typed_rows(name, row)))
+    run = tap()
+    assert run.code == 0, run.log
+    assert run.warnings == [
+        f"Export {export.id}: columns loaded as text, because they do not read as their documented types: {name}."
+    ]
+    assert column_types(run) == {**AS_DOCUMENTED, name: "string"}
+    records = run.records("users")
+    assert len(records) == ROWS
+    assert records[row][name] == MISFITS[name]
+    assert records[3 if row != 3 else 4][name] in READABLE[name]  # as it is written
+    # The text is sticky, whatever later files have.
+    sandbox.add("users", to_csv(typed_rows()))
+    again = tap(_state=run.state)
+    assert (again.code, again.warnings) == (0, [])
+    assert column_types(again) == {**AS_DOCUMENTED, name: "string"}
+    assert again.bookmark("users")["text_columns"] == [name]
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_a_catalog_by_discovery_does_not_insist_on_a_type(sandbox: Sandbox, tap: Tap, name: str) -> None:
+    catalog = select(tap.discover(), "users")  # documented
+    sandbox.add("users", to_csv(typed_rows(name, ROWS - 1)))
+    by_head = select(tap.discover(), "users")
+    for found in (catalog, by_head):
+        assert types(found)[name] == TYPED[name]
+        run = tap(_catalog=found)
+        assert run.code == 0, run.log
+        assert column_types(run) == {**AS_DOCUMENTED, name: "string"}
+
+
+def test_a_catalog_that_a_user_changed_insists(sandbox: Sandbox, tap: Tap) -> None:
+    name = "user_createdAt"
+    table = typed_rows(name, ROWS - 1)
+    export = sandbox.add("users", to_csv([table[0], *([*row[:2], row[2][:10], *row[3:]] for row in table[1:])]))
+    catalog = select(tap.discover(), "users")
+    entry_of(catalog)["schema"]["properties"][name] = {"type": ["string", "null"], "format": "date"}
+    run = tap(_catalog=catalog)
+    assert run.code == 1
+    assert run.errors[0].startswith(
+        f"Stream users, export {export.id}, row {ROWS}: the cell of column '{name}' does not read as date."
+    )

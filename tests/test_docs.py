@@ -202,7 +202,7 @@ def test_from_a_clone_to_a_warehouse(sandbox: Sandbox, postgres: Postgres, tmp_p
     select, _, job, *others = blocks(page, "sh")
     listed = run(select, warehouse).splitlines()
     assert any("excluded" in line and "exports.downloadUrl" in line for line in listed)
-    assert any("selected" in line and "users.loyalty points" in line for line in listed)
+    assert any("selected" in line and "users.user_metadata" in line for line in listed)
     run(job, warehouse)
     # A run without a new export reads only metadata and the heads.
     later = [request for request in sandbox.requests if request.kind == "file"][files:]

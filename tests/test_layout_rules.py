@@ -1,16 +1,30 @@
-"""Rules of names.py, keys.py and layout.py: names, types, selection and key of a file's columns."""
+"""Rules of columns.py and layout.py: names, types, selection and key of a file's columns."""
 
 from __future__ import annotations
 
+import io
+import logging
 from typing import Any
 
 import pytest
 
+from tap_dynamic.file.reader import CsvFile
 from tap_dynamic.file.sample import Sample
-from tap_dynamic.table.columns import FALLBACK_KEY, SDC_COLUMNS, column_names, duplicate_key_problem, key_problem
-from tap_dynamic.table.convert import type_of
-from tap_dynamic.table.fit import fit_layout, infer_layout
-from tap_dynamic.table.layout import Catalog, Layout, Table, choose_key, with_deletions
+from tap_dynamic.load.fitting import fit_file, infer_key
+from tap_dynamic.schemas import KEY_CANDIDATES, SCHEMAS
+from tap_dynamic.table.columns import (
+    FALLBACK_KEY,
+    SDC_COLUMNS,
+    choose_key,
+    column_names,
+    duplicate_key_problem,
+    find_candidate,
+    fold,
+    respelled,
+)
+from tap_dynamic.table.fit import afresh_note, documented_layout, fit_layout, infer_layout
+from tap_dynamic.table.layout import Catalog, Layout, Note, Table, with_deletions
+from tap_dynamic.table.types import type_of
 
 Schema = dict[str, Any]
 BOM = "\ufeff"
@@ -24,17 +38,20 @@ SDC: dict[str, Schema] = {
     "_sdc_exported_at": {"type": "string", "format": "date-time"},
     "_sdc_row_number": {"type": "integer"},
 }
+# A made-up stream with a column of every documented type, and short names.
 DOCUMENTED: dict[str, Schema] = {
     "id": TEXT,
     "email": TEXT,
-    "newUser": BOOLEAN,
+    "enabled": BOOLEAN,
     "createdAt": DATETIME,
     "metadata": {"type": ["object", "null"]},
-    "lists": {"type": ["array", "null"], "items": {"type": ["string", "null"]}},
+    "tags": {"type": ["array", "null"], "items": {"type": ["string", "null"]}},
     **SDC,
 }
-CATALOG: dict[str, Schema] = {"id": TEXT, "email": TEXT, "newUser": BOOLEAN, "createdAt": DATETIME, **SDC}
+CATALOG: dict[str, Schema] = {"id": TEXT, "email": TEXT, "enabled": BOOLEAN, "createdAt": DATETIME, **SDC}
 ID = ("id",)
+PAIR = ("user_id", "verified_credential_id")
+USERS, VISITS = KEY_CANDIDATES["users"], KEY_CANDIDATES["visits"]
 
 
 def sample(header: str, *rows: str, sep: str = ",") -> Sample:
@@ -42,16 +59,17 @@ def sample(header: str, *rows: str, sep: str = ",") -> Sample:
     return Sample(header.split(sep), [row.split(sep) for row in rows], ",")
 
 
-def fit(
+def fit(  # noqa: PLR0913 (as many as the function has)
     head: Sample,
     properties: dict[str, Schema] = CATALOG,
     *,
     without: tuple[str, ...] = (),
     table: Table = Table(),  # noqa: B008 (frozen)
     key: tuple[str, ...] = ID,
+    unreadable: tuple[str, ...] = (),
 ) -> Layout:
     """Fit a layout, with some columns of the catalog deselected."""
-    return fit_layout(head, Catalog(properties, frozenset(without), key), table, DOCUMENTED, key)
+    return fit_layout(head, Catalog(properties, frozenset(without), key), table, DOCUMENTED, key, unreadable=unreadable)
 
 
 def kinds(layout: Layout) -> dict[str, str]:
@@ -116,62 +134,62 @@ def test_names_are_unique_in_any_case_and_stable(header: list[str], known: list[
 TYPES: dict[str, tuple[Sample, dict[str, Schema], Table, dict[str, str], list[str]]] = {
     # name: (head, catalog, table, types, columns that the warning names)
     "as documented": (
-        sample("id,newUser,createdAt", f"1,true,{DAY}", "2,,"),
+        sample("id,enabled,createdAt", f"1,true,{DAY}", "2,,"),
         CATALOG,
         Table(),
-        {"newUser": "boolean", "createdAt": "date-time", "id": "string"},
+        {"enabled": "boolean", "createdAt": "date-time", "id": "string"},
         [],
     ),
     "the head contradicts a documented type": (
-        sample("id,newUser,createdAt", "1,yes,Fri Jan 02 2026"),
+        sample("id,enabled,createdAt", "1,yes,Fri Jan 02 2026"),
         CATALOG,
         Table(),
-        {"newUser": "string", "createdAt": "string"},
-        ["createdAt", "newUser"],
+        {"enabled": "string", "createdAt": "string"},
+        ["createdAt", "enabled"],
     ),
     "one cell contradicts": (
-        sample("id,newUser", "1,true", "2,maybe"),
+        sample("id,enabled", "1,true", "2,maybe"),
         CATALOG,
         Table(),
-        {"newUser": "string"},
-        ["newUser"],
+        {"enabled": "string"},
+        ["enabled"],
     ),
-    "empty cells contradict nothing": (sample("id,newUser", "1,"), CATALOG, Table(), {"newUser": "boolean"}, []),
-    "a file without rows": (sample("id,newUser"), CATALOG, Table(), {"newUser": "boolean"}, []),
+    "empty cells contradict nothing": (sample("id,enabled", "1,"), CATALOG, Table(), {"enabled": "boolean"}, []),
+    "a file without rows": (sample("id,enabled"), CATALOG, Table(), {"enabled": "boolean"}, []),
     "text is sticky": (
-        sample("id,newUser", "1,true"),
+        sample("id,enabled", "1,true"),
         CATALOG,
-        Table(ID, frozenset({"newUser"})),
-        {"newUser": "string"},
+        Table(ID, text_columns=frozenset({"enabled"})),
+        {"enabled": "string"},
         [],
     ),
     "text is sticky in any case": (
-        sample("id,NewUser", "1,true"),
+        sample("id,Enabled", "1,true"),
         CATALOG,
-        Table(ID, frozenset({"NEWUSER"})),
-        {"newUser": "string"},
+        Table(ID, text_columns=frozenset({"ENABLED"})),
+        {"enabled": "string"},
         [],
     ),
     "text is sticky, the head contradicts again": (
-        sample("id,newUser", "1,yes"),
+        sample("id,enabled", "1,yes"),
         CATALOG,
-        Table(ID, frozenset({"newUser"})),
-        {"newUser": "string"},
+        Table(ID, text_columns=frozenset({"enabled"})),
+        {"enabled": "string"},
         [],
     ),
     "only that column is sticky": (
-        sample("id,newUser,createdAt", f"1,true,{DAY}"),
+        sample("id,enabled,createdAt", f"1,true,{DAY}"),
         CATALOG,
-        Table(ID, frozenset({"newUser"})),
-        {"newUser": "string", "createdAt": "date-time"},
+        Table(ID, text_columns=frozenset({"enabled"})),
+        {"enabled": "string", "createdAt": "date-time"},
         [],
     ),
-    "on a later load too": (sample("id,newUser", "1,yes"), CATALOG, Table(ID), {"newUser": "string"}, ["newUser"]),
+    "on a later load too": (sample("id,enabled", "1,yes"), CATALOG, Table(ID), {"enabled": "string"}, ["enabled"]),
     "the catalog says text": (
-        sample("id,newUser", "1,true"),
-        {**CATALOG, "newUser": TEXT},
+        sample("id,enabled", "1,true"),
+        {**CATALOG, "enabled": TEXT},
         Table(),
-        {"newUser": "string"},
+        {"enabled": "string"},
         [],
     ),
     "a user's type of an undocumented column": (
@@ -196,17 +214,17 @@ TYPES: dict[str, tuple[Sample, dict[str, Schema], Table, dict[str, str], list[st
         [],
     ),
     "a user's type of a documented column": (
-        sample("id,newUser", "1,7"),
-        {**CATALOG, "newUser": INTEGER},
+        sample("id,enabled", "1,7"),
+        {**CATALOG, "enabled": INTEGER},
         Table(),
-        {"newUser": "integer"},
+        {"enabled": "integer"},
         [],
     ),
     "a user's type is not sticky text": (
-        sample("id,newUser", "1,7"),
-        {**CATALOG, "newUser": INTEGER},
-        Table(ID, frozenset({"newUser"})),
-        {"newUser": "integer"},
+        sample("id,enabled", "1,7"),
+        {**CATALOG, "enabled": INTEGER},
+        Table(ID, text_columns=frozenset({"enabled"})),
+        {"enabled": "integer"},
         [],
     ),
     "an unsupported type is text": (
@@ -217,10 +235,10 @@ TYPES: dict[str, tuple[Sample, dict[str, Schema], Table, dict[str, str], list[st
         [],
     ),
     "an unsupported type of a documented column is text": (
-        sample("id,newUser", "1,true"),
-        {**CATALOG, "newUser": {"type": ["boolean", "string"]}},
+        sample("id,enabled", "1,true"),
+        {**CATALOG, "enabled": {"type": ["boolean", "string"]}},
         Table(),
-        {"newUser": "string"},
+        {"enabled": "string"},
         [],
     ),
     "a new column is text": (sample("id,points", "1,7"), CATALOG, Table(), {"points": "string"}, []),
@@ -239,53 +257,53 @@ TYPES: dict[str, tuple[Sample, dict[str, Schema], Table, dict[str, str], list[st
         ["metadata"],
     ),
     "a documented array": (
-        sample("id|lists", '1|["a", null]', "2|", sep="|"),
+        sample("id|tags", '1|["a", null]', "2|", sep="|"),
         CATALOG,
         Table(),
-        {"lists": "array of strings"},
+        {"tags": "array of strings"},
         [],
     ),
     "a documented array with other items": (
-        sample("id|lists", '1|["a"]', "2|[7]", sep="|"),
+        sample("id|tags", '1|["a"]', "2|[7]", sep="|"),
         CATALOG,
         Table(),
-        {"lists": "string"},
-        ["lists"],
+        {"tags": "string"},
+        ["tags"],
     ),
     "the user's array with any items": (
-        sample("id|lists", "1|[7]", sep="|"),
-        {**CATALOG, "lists": {"type": "array"}},
+        sample("id|tags", "1|[7]", sep="|"),
+        {**CATALOG, "tags": {"type": "array"}},
         Table(ID),
-        {"lists": "array"},
+        {"tags": "array"},
         [],
     ),
     "an array of an older catalog was text": (
-        sample("id|lists", "1|[7]", sep="|"),
-        {**CATALOG, "lists": {"type": "array"}},
-        Table(ID, frozenset({"lists"})),
-        {"lists": "string"},
+        sample("id|tags", "1|[7]", sep="|"),
+        {**CATALOG, "tags": {"type": "array"}},
+        Table(ID, text_columns=frozenset({"tags"})),
+        {"tags": "string"},
         [],
     ),
     "an array of an older catalog is contradicted": (
-        sample("id|lists", "1|x", sep="|"),
-        {**CATALOG, "lists": {"type": "array"}},
+        sample("id|tags", "1|x", sep="|"),
+        {**CATALOG, "tags": {"type": "array"}},
         Table(ID),
-        {"lists": "string"},
-        ["lists"],
+        {"tags": "string"},
+        ["tags"],
     ),
     "the user's array with other items": (
-        sample("id|lists", '1|["a"]', sep="|"),
-        {**CATALOG, "lists": {"type": "array", "items": {"type": "integer"}}},
+        sample("id|tags", '1|["a"]', sep="|"),
+        {**CATALOG, "tags": {"type": "array", "items": {"type": "integer"}}},
         Table(),
-        {"lists": "array"},
+        {"tags": "array"},
         [],
     ),
-    "a documented column in another case": (sample("ID,NEWUSER", "1,true"), SDC, Table(), {"NEWUSER": "boolean"}, []),
+    "a documented column in another case": (sample("ID,ENABLED", "1,true"), SDC, Table(), {"ENABLED": "boolean"}, []),
     "a column that the file lacks keeps its type": (
         sample("id", "1"),
         {**CATALOG, "points": INTEGER},
         Table(),
-        {"points": "integer", "newUser": "boolean"},
+        {"points": "integer", "enabled": "boolean"},
         [],
     ),
 }
@@ -306,15 +324,24 @@ def test_types_of_columns(
     assert layout.text_columns >= table.text_columns | set(turned)
 
 
+def test_cells_beyond_the_sample_make_a_column_text() -> None:
+    head = sample("id,enabled,createdAt", f"1,true,{DAY}")
+    layout = fit(head, unreadable=("enabled",))
+    assert kinds(layout) == {"id": "string", "email": "string", "enabled": "string", "createdAt": "date-time"}
+    assert layout.text_columns == {"enabled"}
+    assert next(text for text in warnings(layout) if "loaded as text" in text).endswith(": enabled")
+    assert not warnings(fit(head, table=Table(ID, text_columns=layout.text_columns)))
+
+
 def test_text_never_turns_back() -> None:
-    first = fit(sample("id,newUser", "1,yes"))
-    assert first.text_columns == {"newUser"}
-    second = fit(sample("id,newUser", "1,true"), table=Table(ID, first.text_columns))
-    assert kinds(second)["newUser"] == "string"
-    assert second.text_columns == {"newUser"}
+    first = fit(sample("id,enabled", "1,yes"))
+    assert first.text_columns == {"enabled"}
+    second = fit(sample("id,enabled", "1,true"), table=Table(ID, text_columns=first.text_columns))
+    assert kinds(second)["enabled"] == "string"
+    assert second.text_columns == {"enabled"}
     assert not warnings(second)
-    without = fit(sample("id", "1"), table=Table(ID, second.text_columns))
-    assert without.text_columns == {"newUser"}
+    without = fit(sample("id", "1"), table=Table(ID, text_columns=second.text_columns))
+    assert without.text_columns == {"enabled"}
 
 
 NULLABLE: list[tuple[Schema, tuple[str, ...], bool]] = [
@@ -340,57 +367,57 @@ def test_a_column_whose_cells_can_be_empty_is_nullable(schema: Schema, key: tupl
 
 COLUMNS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], dict[str, int | None], str | None]] = {
     # name: (header, deselected, key, places of the columns that are emitted, a part of the note)
-    "everything": ("id,email,newUser,createdAt", (), ID, {"id": 0, "email": 1, "newUser": 2, "createdAt": 3}, None),
-    "another order": ("createdAt,id,newUser,email", (), ID, {"id": 1, "email": 3, "newUser": 2, "createdAt": 0}, None),
+    "everything": ("id,email,enabled,createdAt", (), ID, {"id": 0, "email": 1, "enabled": 2, "createdAt": 3}, None),
+    "another order": ("createdAt,id,enabled,email", (), ID, {"id": 1, "email": 3, "enabled": 2, "createdAt": 0}, None),
     "a new column flows through": (
-        "id,email,newUser,createdAt,x",
+        "id,email,enabled,createdAt,x",
         (),
         ID,
-        {"id": 0, "email": 1, "newUser": 2, "createdAt": 3, "x": 4},
+        {"id": 0, "email": 1, "enabled": 2, "createdAt": 3, "x": 4},
         "new columns: x",
     ),
     "a column is gone: null": (
-        "id,newUser,createdAt",
+        "id,enabled,createdAt",
         (),
         ID,
-        {"id": 0, "newUser": 1, "createdAt": 2, "email": None},
+        {"id": 0, "enabled": 1, "createdAt": 2, "email": None},
         "lacks: email",
     ),
     "a deselected column is left out": (
-        "id,email,newUser,createdAt",
+        "id,email,enabled,createdAt",
         ("email",),
         ID,
-        {"id": 0, "newUser": 2, "createdAt": 3},
+        {"id": 0, "enabled": 2, "createdAt": 3},
         None,
     ),
     "new columns are left out where some are deselected": (
-        "id,y,email,x,newUser,createdAt",
+        "id,y,email,x,enabled,createdAt",
         ("email",),
         ID,
-        {"id": 0, "newUser": 4, "createdAt": 5},
+        {"id": 0, "enabled": 4, "createdAt": 5},
         "left out, because the catalog selects columns: x, y",
     ),
     "a deselected column of the key is emitted": (
         "id,email",
-        ("id", "newUser", "createdAt"),
+        ("id", "enabled", "createdAt"),
         ID,
         {"id": 0, "email": 1},
         None,
     ),
     "the file's case is another": (
-        "ID,Email,NEWUSER,createdat",
+        "ID,Email,ENABLED,createdat",
         (),
         ID,
-        {"id": 0, "email": 1, "newUser": 2, "createdAt": 3},
+        {"id": 0, "email": 1, "enabled": 2, "createdAt": 3},
         None,
     ),
-    "a deselected column in the file's case": ("ID,EMAIL", ("email", "newUser", "createdAt"), ID, {"id": 0}, None),
-    "only the fallback key": ("id,email", ("id", "email", "newUser", "createdAt"), FALLBACK_KEY, {}, None),
+    "a deselected column in the file's case": ("ID,EMAIL", ("email", "enabled", "createdAt"), ID, {"id": 0}, None),
+    "only the fallback key": ("id,email", ("id", "email", "enabled", "createdAt"), FALLBACK_KEY, {}, None),
     "repeated columns": (
-        "id,id,email,newUser,createdAt",
+        "id,id,email,enabled,createdAt",
         (),
         ID,
-        {"id": 0, "id_2": 1, "email": 2, "newUser": 3, "createdAt": 4},
+        {"id": 0, "id_2": 1, "email": 2, "enabled": 3, "createdAt": 4},
         "new columns: id_2",
     ),
 }
@@ -420,7 +447,7 @@ def test_left_out_columns_are_one_warning_and_new_ones_are_none() -> None:
 @pytest.mark.parametrize(("count", "more"), [(50, ""), (51, " and 1 more"), (53, " and 3 more")])
 def test_fifty_columns_are_named(count: int, more: str) -> None:
     names = [f"x{number:02d}" for number in range(count)]
-    (note,) = (n.text for n in fit(sample(",".join(["id", "email", "newUser", "createdAt", *names]))).notes)
+    (note,) = (n.text for n in fit(sample(",".join(["id", "email", "enabled", "createdAt", *names]))).notes)
     assert f"new columns: {', '.join(names[:50])}{more}" in note
     assert "x50" not in note
 
@@ -465,20 +492,33 @@ KEY_PROBLEMS: dict[str, tuple[tuple[str, ...], str, list[str], str | None]] = {
     "two columns": (("a", "b"), "a,b", ["1,2", "2,1", "1,1"], None),
     "two columns, repeated": (("a", "b"), "a,b", ["1,2", "2,1", "1,2"], "a, b is the same in rows 1 and 3"),
     "two columns, not joined": (("a", "b"), "a,b", ["12,3", "1,23"], None),
-    "two columns, one empty": (("a", "b"), "a,b", ["1,2", "1,"], "empty in row 2"),
+    "two columns, the first empty": (("a", "b"), "a,b", ["1,2", ",2"], "a is empty in row 2"),
+    "two columns, the second empty": (("a", "b"), "a,b", ["1,2", "1,", "2,"], None),
+    "two columns, the second empty twice": (("a", "b"), "a,b", ["1,", "2,2", "1,"], "a, b is the same in rows 1 and 3"),
     "two columns, one missing": (("id", "b"), "id,c", ["1,2"], "has no column 'b'"),
     "row numbers are unique": (FALLBACK_KEY, "x", ["a", "a", "b"], None),
     "a column and the row number": (("id", "_sdc_row_number"), "id,x", ["1,a", "1,b"], None),
     "a column and the row number, empty": (("id", "_sdc_row_number"), "id,x", ["1,a", ",b"], "empty in row 2"),
-    "the export's id tells no rows apart": (("_sdc_export_id",), "x", ["a", "b"], "rows 1 and 2"),
+    "the export's id tells no rows apart": (("_sdc_export_id",), "x", ["a", "b"], "the same in all rows"),
     "the export's id and a column": (("_sdc_export_id", "id"), "id,x", ["1,a", "1,b"], "rows 1 and 2"),
 }
+
+
+def key_problem(key: tuple[str, ...], head: Sample) -> str | None:
+    """Why a first file does not get the key that the user sets, as the note about it says."""
+    text = "\r\n".join(",".join(row) for row in (head.header, *head.rows))
+    file = CsvFile.open(io.BytesIO(text.encode()), "label")
+    layout = fit_file(
+        file, Catalog({}, key=key), Table(), documented=DOCUMENTED, candidates=(), logger=logging.getLogger()
+    )
+    assert (layout.key == key) != (layout.key == FALLBACK_KEY) or key == FALLBACK_KEY
+    return None if layout.key == key else layout.notes[-1].text
 
 
 @pytest.mark.parametrize(("key", "header", "rows", "problem"), KEY_PROBLEMS.values(), ids=KEY_PROBLEMS)
 def test_why_columns_are_no_key(key: tuple[str, ...], header: str, rows: list[str], problem: str | None) -> None:
     head = sample(header, *rows)
-    text = key_problem(key, head.header, head.rows)
+    text = key_problem(key, head)
     if problem is None:
         assert text is None
     else:
@@ -487,24 +527,118 @@ def test_why_columns_are_no_key(key: tuple[str, ...], header: str, rows: list[st
 
 
 def test_a_key_problem_holds_no_cell() -> None:
-    for rows in (["secret", "secret"], ["secret", ""]):
-        text = key_problem(ID, ["id"], [[row] for row in rows])
+    for rows in (["secret,1", "secret,2"], ["secret,1", ",2"]):
+        text = key_problem(ID, sample("id,x", *rows))
         assert text is not None
         assert "secret" not in text
     assert "rows 7 and 12" in duplicate_key_problem(ID, 7, 12)
 
 
-KEYS: dict[str, tuple[Catalog, Table, tuple[str, ...]]] = {
-    "the catalog's on the first load": (Catalog({}, key=ID), Table(), ID),
-    "the table's afterwards": (Catalog({}, key=ID), Table(FALLBACK_KEY), FALLBACK_KEY),
-    "the user's on the first load": (Catalog({}, key=("a",), is_key_pinned=True), Table(), ("a",)),
-    "the user's, whatever the table has": (Catalog({}, key=("a",), is_key_pinned=True), Table(ID), ("a",)),
+NFC, NFD = "gr\u00f6\u00dfe", "gro\u0308\u00dfe"
+FOLDED: list[tuple[str, str, bool]] = [
+    ("id", "ID", True),
+    ("user_id", "User_ID", True),
+    (NFC, NFD, True),
+    (NFC.upper(), NFD, True),
+    ("stra\u00dfe", "STRASSE", True),
+    ("id", "id_", False),
+    ("o", "\u00f6", False),
+]
+
+
+@pytest.mark.parametrize(("left", "right", "same"), FOLDED)
+def test_names_that_are_the_same(left: str, right: str, *, same: bool) -> None:
+    assert (fold(left) == fold(right)) == same
+    assert respelled([left, "x"], [right]) == [right if same else left, "x"]
+    assert column_names([left], [right]) == [right if same else left]
+    assert column_names([left, right]) == [left, f"{right}_2" if same else right]
+
+
+CANDIDATES: dict[str, tuple[list[str], tuple[tuple[str, ...], ...], tuple[str, ...] | None]] = {
+    # name: the columns, the candidates, and the key
+    "users": (["user_email", *PAIR], USERS, PAIR),
+    "users, the other way round": ([*reversed(PAIR)], USERS, PAIR),
+    "users in another case": (["USER_ID", "Verified_Credential_Id"], USERS, ("USER_ID", "Verified_Credential_Id")),
+    "the first candidate, whatever else there is": (["id", *PAIR], USERS, PAIR),
+    "id before user_id": (["user_id", "id"], USERS, ID),
+    "a row per user": (["user_id", "user_email"], USERS, ("user_id",)),
+    "credentials without users": (["verified_credential_id"], USERS, None),
+    "visits": (["address", "id"], VISITS, ID),
+    "visits without id": (["address", "chain"], VISITS, None),
+    "in another Unicode form": ([NFD], ((NFC,),), (NFD,)),
+    "no candidates": (["id"], (), None),
 }
 
 
-@pytest.mark.parametrize(("catalog", "table", "key"), KEYS.values(), ids=KEYS)
-def test_which_key_is_used(catalog: Catalog, table: Table, key: tuple[str, ...]) -> None:
-    assert choose_key(catalog, table) == key
+@pytest.mark.parametrize(("names", "candidates", "key"), CANDIDATES.values(), ids=CANDIDATES)
+def test_the_first_candidate_that_a_file_has(
+    names: list[str], candidates: tuple[tuple[str, ...], ...], key: tuple[str, ...] | None
+) -> None:
+    assert find_candidate(names, candidates) == key
+    assert choose_key(names, candidates) == (key or FALLBACK_KEY)
+
+
+KEYS: dict[str, tuple[list[str], tuple[str, ...] | None, tuple[str, ...] | None, tuple[str, ...]]] = {
+    # name: (columns, the user's key, the table's key, the key)
+    "a candidate on the first load": ([*PAIR], None, None, PAIR),
+    "none of the candidates": (["email"], None, None, FALLBACK_KEY),
+    "the table's": ([*PAIR], None, ID, ID),
+    "the table's, whatever the file has": (["email"], None, PAIR, PAIR),
+    "the user's on the first load": ([*PAIR], ("user_id",), None, ("user_id",)),
+    "the user's before the table's": ([*PAIR], ("user_id",), PAIR, ("user_id",)),
+    "the user's as the file spells it": (["User_ID"], ("user_id",), None, ("User_ID",)),
+    "the user's in another Unicode form": ([NFD], (NFC,), None, (NFD,)),
+    "the user's that the file lacks": (["email"], ("user_id",), None, ("user_id",)),
+    "the user's with the row number": ([*PAIR], ("_SDC_row_number",), None, ("_sdc_row_number",)),
+    "a table with the fallback key keeps it": ([*PAIR], None, FALLBACK_KEY, FALLBACK_KEY),
+    "a table with the fallback key keeps it, whatever the user sets": ([*PAIR], PAIR, FALLBACK_KEY, FALLBACK_KEY),
+}
+
+
+@pytest.mark.parametrize(("names", "of_user", "of_table", "key"), KEYS.values(), ids=KEYS)
+def test_which_key_is_used(
+    names: list[str], of_user: tuple[str, ...] | None, of_table: tuple[str, ...] | None, key: tuple[str, ...]
+) -> None:
+    assert choose_key(names, USERS, of_user=of_user, of_table=of_table) == key
+
+
+AFRESH: list[tuple[tuple[str, ...] | None, list[str], bool]] = [
+    # (the table's key, columns, whether a line says how to start afresh)
+    (FALLBACK_KEY, [*PAIR], True),
+    (FALLBACK_KEY, ["email"], False),
+    (PAIR, [*PAIR], False),
+    (ID, [*PAIR], False),
+    (None, [*PAIR], False),
+]
+
+
+@pytest.mark.parametrize(("key", "names", "expected"), AFRESH)
+def test_when_a_line_says_how_to_start_afresh(key: tuple[str, ...] | None, names: list[str], *, expected: bool) -> None:
+    notes = list(afresh_note(names, Table(key), USERS))
+    assert len(notes) == expected
+    for note in notes:
+        assert note == Note(note.text, is_warning=True)
+        assert "to have the key user_id, verified_credential_id, load into a new table (--full-refresh)" in note.text
+
+
+KEY_COLUMNS: list[tuple[str, tuple[str, ...], dict[str, tuple[str, bool, bool]]]] = [
+    # (the user's type of the second column, key, columns: their type, whether null fits, whether they must be filled)
+    ("string", ("id", "part"), {"id": ("string", False, True), "part": ("string", False, False)}),
+    ("string", ("part", "id"), {"id": ("string", False, False), "part": ("string", False, True)}),
+    ("string", ("_sdc_export_id", "part"), {"part": ("string", False, True)}),
+    # A number can't be the empty text.
+    ("integer", ("id", "part"), {"id": ("string", False, True), "part": ("integer", False, True)}),
+]
+
+
+@pytest.mark.parametrize(("kind", "key", "expected"), KEY_COLUMNS)
+def test_columns_of_a_key(kind: str, key: tuple[str, ...], expected: dict[str, tuple[str, bool, bool]]) -> None:
+    layout = fit(sample("id,part", "1,7"), {**CATALOG, "part": {"type": [kind, "null"]}}, key=key)
+    assert {
+        c.name: (c.kind, is_nullable(layout.schema["properties"][c.name]), c.is_required)
+        for c in layout.columns
+        if c.is_key
+    } == expected
 
 
 def test_the_key_of_a_layout() -> None:
@@ -539,24 +673,34 @@ def test_the_key_of_the_table_keeps_its_case(
 
 DISCOVERED: dict[str, tuple[Sample, dict[str, str], tuple[str, ...]]] = {
     "as documented": (
-        sample("id,newUser,createdAt,metadata", f"1,true,{DAY},{{}}", "2,,,"),
-        {"id": "string", "newUser": "boolean", "createdAt": "date-time", "metadata": "object"},
+        sample("id,enabled,createdAt,metadata", f"1,true,{DAY},{{}}", "2,,,"),
+        {"id": "string", "enabled": "boolean", "createdAt": "date-time", "metadata": "object"},
         ID,
     ),
-    "contradicted": (sample("id,newUser", "1,yes"), {"id": "string", "newUser": "string"}, ID),
+    "contradicted": (sample("id,enabled", "1,yes"), {"id": "string", "enabled": "string"}, ID),
     "undocumented columns are text": (sample("id,points", "1,007"), {"id": "string", "points": "string"}, ID),
-    "no rows": (sample("id,newUser"), {"id": "string", "newUser": "boolean"}, ID),
+    "no rows": (sample("id,enabled"), {"id": "string", "enabled": "boolean"}, ID),
     "id in another case": (sample("ID,x", "1,a"), {"ID": "string", "x": "string"}, ("ID",)),
     "no id": (sample("email", "a"), {"email": "string"}, FALLBACK_KEY),
     "an empty id": (sample("id,x", ",a"), {"id": "string", "x": "string"}, FALLBACK_KEY),
     "id repeated": (sample("id,x", "1,a", "1,b"), {"id": "string", "x": "string"}, FALLBACK_KEY),
+    "a user without a credential": (
+        sample(",".join([*PAIR, "email"]), "1,a,x", "1,b,x", "2,,y"),
+        {"user_id": "string", "verified_credential_id": "string", "email": "string"},
+        PAIR,
+    ),
+    "a user twice without a credential": (
+        sample(",".join(PAIR), "2,", "2,"),
+        {"user_id": "string", "verified_credential_id": "string"},
+        FALLBACK_KEY,
+    ),
     "two columns id": (sample("id,id", "1,1", "2,1"), {"id": "string", "id_2": "string"}, ID),
 }
 
 
 @pytest.mark.parametrize(("head", "types", "key"), DISCOVERED.values(), ids=DISCOVERED)
 def test_what_discovery_finds(head: Sample, types: dict[str, str], key: tuple[str, ...]) -> None:
-    layout = infer_layout(head, DOCUMENTED)
+    layout = infer_layout(head, DOCUMENTED, infer_key(head, (PAIR, ID)))
     assert kinds(layout) == types
     assert layout.key == key
     assert layout.sdc_columns == SDC_COLUMNS
@@ -567,10 +711,18 @@ def test_what_discovery_finds(head: Sample, types: dict[str, str], key: tuple[st
 
 @pytest.mark.parametrize(("head", "types", "key"), DISCOVERED.values(), ids=DISCOVERED)
 def test_a_load_fits_what_discovery_found(head: Sample, types: dict[str, str], key: tuple[str, ...]) -> None:
-    found = infer_layout(head, DOCUMENTED)
+    found = infer_layout(head, DOCUMENTED, infer_key(head, (PAIR, ID)))
     layout = fit_layout(head, Catalog(found.schema["properties"], key=key), Table(), DOCUMENTED, key)
     assert (kinds(layout), layout.key, layout.schema) == (types, found.key, found.schema)
     assert [note for note in layout.notes if "loaded as text" not in note.text] == []
+
+
+def test_without_a_file_the_first_candidate_is_the_key() -> None:
+    for model, columns, key in (("users", 38, PAIR), ("visits", 7, ID)):
+        layout = documented_layout(SCHEMAS.get_schema(model)["properties"], KEY_CANDIDATES[model])
+        assert (len(layout.columns), layout.key) == (columns, key)
+        assert {c.name: c.is_required for c in layout.columns if c.is_key} == {name: name == key[0] for name in key}
+        assert set(KEY_CANDIDATES[model][0]) <= {c.name for c in layout.columns}
 
 
 # --- deleted rows

@@ -30,6 +30,8 @@ ARROW_TYPES = {
     "object": "string",
     "array": "string",
 }
+KEPT = {"user_id": "user_id", "verified_credential_id": "verified_credential_id"}
+"""What a map needs that keeps only the key."""
 MAP_CASES: dict[str, Message] = {
     "none": {},
     "added, dropped, renamed": {
@@ -37,20 +39,27 @@ MAP_CASES: dict[str, Message] = {
             "users": {
                 "twice": "int(_sdc_row_number) * 2",
                 "share": "float(1) / 3",
-                "address": "wallet",
-                "wallet": None,
-                "email": "md5(email) if email else None",
+                "wallet": "verified_credential_address",
+                "verified_credential_address": None,
+                "user_email": "md5(user_email) if user_email else None",
                 "seen": "datetime.datetime(2026, 1, 2, 3, 4, 5)",
             }
         }
     },
-    "alias and filter": {"stream_maps": {"users": {"__alias__": "people", "__filter__": "newUser"}}},
-    "two streams of one": {
-        "stream_maps": {"users": {"email": "email"}, "logins": {"__source__": "users", "id": "id", "__else__": None}}
+    "alias and filter": {
+        "stream_maps": {"users": {"__alias__": "people", "__filter__": "verified_credential_signInEnabled"}}
     },
-    "only some columns": {"stream_maps": {"users": {"id": "id", "createdAt": "createdAt", "__else__": None}}},
+    "two streams of one": {
+        "stream_maps": {
+            "users": {"user_email": "user_email"},
+            "logins": {"__source__": "users", **KEPT, "__else__": None},
+        }
+    },
+    "only some columns": {"stream_maps": {"users": {**KEPT, "user_createdAt": "user_createdAt", "__else__": None}}},
     "flattening": {"flattening_enabled": True, "flattening_max_depth": 3},
-    "an untyped expression": {"stream_maps": {"users": {"mixed": "1 if newUser else email"}}},
+    "an untyped expression": {
+        "stream_maps": {"users": {"mixed": "1 if verified_credential_signInEnabled else user_email"}}
+    },
 }
 
 
@@ -109,7 +118,7 @@ def assert_same_records(run: Run, plain: Run, stream: str) -> list[Message]:
 
 def test_five_files_with_empty_columns_are_one_table(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
     """Types come from SCHEMA, not from the rows of a file: the first files have empty columns."""
-    late = {"newUser", "lastVisit", "metadata", "lists", "team"}
+    late = {"verified_credential_signInEnabled", "user_lastVisit", "user_metadata", "user_alias"}
     header = HEADERS["users"]
     table = [
         ["" if name in late and number < 11_000 else cell for name, cell in zip(header, row, strict=True)]
@@ -125,19 +134,26 @@ def test_five_files_with_empty_columns_are_one_table(sandbox: Sandbox, tap: Tap,
     pattern = f"{tmp_path}/batches/tap-dynamic--users-*.parquet"
     connection.execute(f"create table users as from read_parquet('{pattern}')")
     kinds = dict(connection.execute("select column_name, data_type from duckdb_columns()").fetchall())
-    assert {kinds[name] for name in ("lastVisit", "createdAt", "_sdc_exported_at")} == {"TIMESTAMP WITH TIME ZONE"}
-    assert (kinds["newUser"], kinds["_sdc_row_number"], kinds["metadata"]) == ("BOOLEAN", "BIGINT", "VARCHAR")
+    assert {kinds[name] for name in ("user_lastVisit", "user_createdAt", "_sdc_exported_at")} == {
+        "TIMESTAMP WITH TIME ZONE"
+    }
+    assert (kinds["verified_credential_signInEnabled"], kinds["_sdc_row_number"], kinds["user_metadata"]) == (
+        "BOOLEAN",
+        "BIGINT",
+        "VARCHAR",
+    )
     query = (
-        "select id, email, newUser, metadata::json->>'plan', epoch_ms(lastVisit)::bigint from users"
-        " order by _sdc_row_number"
+        "select user_id, verified_credential_id, user_email, verified_credential_signInEnabled,"
+        " user_metadata::json->>'plan', epoch_ms(user_lastVisit)::bigint from users order by _sdc_row_number"
     )
     assert connection.execute(query).fetchall() == [
         (
-            r["id"],
-            r["email"],
-            r["newUser"],
-            (r["metadata"] or {}).get("plan"),
-            r["lastVisit"] and round(expected_value(r["lastVisit"], "date-time").timestamp() * 1000),
+            r["user_id"],
+            r["verified_credential_id"],
+            r["user_email"],
+            r["verified_credential_signInEnabled"],
+            (r["user_metadata"] or {}).get("plan"),
+            r["user_lastVisit"] and round(expected_value(r["user_lastVisit"], "date-time").timestamp() * 1000),
         )
         for r in plain.records("users")
     ]
@@ -166,9 +182,9 @@ TYPES: dict[str, tuple[Message, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("maps", [{}, {"stream_maps": {"users": {"id": "id"}}}], ids=["plain", "mapped"])
+@pytest.mark.parametrize("maps", [{}, {"stream_maps": {"users": {"user_id": "user_id"}}}], ids=["plain", "mapped"])
 def test_every_type_that_can_be_set(sandbox: Sandbox, tap: Tap, tmp_path: Path, maps: Message) -> None:
-    header = ["id", *TYPES]
+    header = ["user_id", *TYPES]
     sandbox.add("users", to_csv([header, *([str(n), *(cells[n] for _, cells in TYPES.values())] for n in range(5))]))
     catalog = select(tap.discover(), "users")
     properties = next(e for e in catalog["streams"] if e["stream"] == "users")["schema"]["properties"]
@@ -182,9 +198,11 @@ def test_every_type_that_can_be_set(sandbox: Sandbox, tap: Tap, tmp_path: Path, 
 
 def test_fractions_finer_than_microseconds_are_cut(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
     moments = ["2026-01-01T00:00:00.1234567Z", "9999-12-31T23:59:59.999999999Z", "2026-01-01T00:00:00.000000001+01:00"]
-    sandbox.add("users", to_csv([["id", "createdAt"], *([str(n), moment] for n, moment in enumerate(moments))]))
+    sandbox.add(
+        "users", to_csv([["user_id", "user_createdAt"], *([str(n), moment] for n, moment in enumerate(moments))])
+    )
     run = tap(batch_config=batch_config(tmp_path))
-    assert [str(m) for m in parquet.read_table(files_of(run, "users")[0])["createdAt"].to_pylist()] == [
+    assert [str(m) for m in parquet.read_table(files_of(run, "users")[0])["user_createdAt"].to_pylist()] == [
         "2026-01-01 00:00:00.123456+00:00",
         "9999-12-31 23:59:59.999999+00:00",
         "2025-12-31 23:00:00+00:00",
@@ -207,30 +225,32 @@ def test_maps_and_flattening(sandbox: Sandbox, tap: Tap, tmp_path: Path, case: s
 
 def test_selected_columns(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
     sandbox.add("users", csv_file("users", 20))
-    catalog = select(tap.discover(), "exports", "users", without=("email", "metadata"))
+    catalog = select(tap.discover(), "exports", "users", without=("user_email", "user_metadata"))
     run = tap(_catalog=catalog, batch_config=batch_config(tmp_path))
     found = assert_same_records(run, tap(_catalog=catalog), "users")
-    assert not {"email", "metadata"} & set(found[0])
+    assert not {"user_email", "user_metadata"} & set(found[0])
     assert "downloadUrl" not in assert_same_records(run, tap(_catalog=catalog), "exports")[0]
 
 
 def test_nights_with_changes_only(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
     """The newest row of each key that is not deleted: what docs/bulk.md reads from the files of all nights."""
     nights = [
-        [["1", "a"], ["2", "b"], ["3", "c"]],
-        [["1", "a"], ["3", "changed"], ["4", "d"]],
-        [["1", "a"], ["2", "back"], ["4", "d"]],
+        [["1", "x", "a"], ["1", "y", "a"], ["2", "", "b"], ["3", "", "c"]],
+        [["1", "x", "a"], ["2", "z", "b"], ["3", "", "changed"], ["4", "", "d"]],
+        [["1", "x", "a"], ["1", "y", "back"], ["2", "", "b"], ["4", "", "d"]],
     ]
     state: Message = {}
     for table in nights:
-        sandbox.add("users", to_csv([["id", "email"], *table]))
+        sandbox.add("users", to_csv([["user_id", "verified_credential_id", "user_email"], *table]))
         run = tap(_state=state, changes_only=True, batch_config=batch_config(tmp_path, batch_size=2))
         files_of(run, "users")
         state = run.state
         query = (
-            f"select id, email from read_parquet('{tmp_path}/batches/*--users-*.parquet', union_by_name = true)"
-            " qualify row_number() over (partition by id order by _sdc_exported_at desc) = 1"
-            " and _sdc_deleted_at is null order by id"
+            "select user_id, verified_credential_id, user_email"
+            f" from read_parquet('{tmp_path}/batches/*--users-*.parquet', union_by_name = true)"
+            " qualify row_number() over"
+            " (partition by user_id, verified_credential_id order by _sdc_exported_at desc) = 1"
+            " and _sdc_deleted_at is null order by user_id, verified_credential_id"
         )
         assert duckdb.sql(query).fetchall() == [tuple(row) for row in table]
 
@@ -238,8 +258,8 @@ def test_nights_with_changes_only(sandbox: Sandbox, tap: Tap, tmp_path: Path) ->
 def test_large_cells_end_a_row_group(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
     """Memory stays bounded whatever the size of the cells."""
     notes = [str(n) * 250_000 for n in range(100, 200)]
-    sandbox.add("users", to_csv([["id", "note"], *([str(n), note] for n, note in enumerate(notes))]))
-    cases: tuple[Message, ...] = ({}, {"stream_maps": {"users": {"id": "id"}}})
+    sandbox.add("users", to_csv([["user_id", "note"], *([str(n), note] for n, note in enumerate(notes))]))
+    cases: tuple[Message, ...] = ({}, {"stream_maps": {"users": {"user_id": "user_id"}}})
     for maps in cases:
         run = tap(batch_config=batch_config(tmp_path), **maps)
         (file,) = files_of(run, "users")
@@ -251,14 +271,14 @@ def test_large_cells_end_a_row_group(sandbox: Sandbox, tap: Tap, tmp_path: Path)
     ("kind", "cell", "maps"),
     [
         ("number", "1e999", {}),
-        ("number", "1e999", {"id": "id"}),
-        ("integer", "1", {"points": "int(2 ** 63) if id == '3' else 1"}),
+        ("number", "1e999", {"user_id": "user_id"}),
+        ("integer", "1", {"points": "int(2 ** 63) if user_id == '3' else 1"}),
     ],
 )
 def test_a_value_that_does_not_fit(  # noqa: PLR0913, PLR0917 (fixtures)
     sandbox: Sandbox, tap: Tap, tmp_path: Path, kind: str, cell: str, maps: Message
 ) -> None:
-    sandbox.add("users", to_csv([["id", "points"], ["1", "1"], ["2", ""], ["3", cell], ["4", "2"]]))
+    sandbox.add("users", to_csv([["user_id", "points"], ["1", "1"], ["2", ""], ["3", cell], ["4", "2"]]))
     catalog = select(tap.discover(), "users")
     users = next(e for e in catalog["streams"] if e["stream"] == "users")
     users["schema"]["properties"]["points"] = {"type": [kind, "null"]}
@@ -273,8 +293,8 @@ def test_a_value_that_does_not_fit(  # noqa: PLR0913, PLR0917 (fixtures)
 
 
 def test_not_a_number_is_null_as_in_json(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
-    sandbox.add("users", to_csv([["id"], ["1"], ["2"]]))
-    maps: Message = {"stream_maps": {"users": {"ratio": "float('nan') if id == '1' else float('inf')"}}}
+    sandbox.add("users", to_csv([["user_id"], ["1"], ["2"]]))
+    maps: Message = {"stream_maps": {"users": {"ratio": "float('nan') if user_id == '1' else float('inf')"}}}
     found = assert_same_records(tap(batch_config=batch_config(tmp_path), **maps), tap(**maps), "users")
     assert [row["ratio"] for row in found] == [None, None]
 

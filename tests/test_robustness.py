@@ -88,8 +88,8 @@ CORRUPT: list[tuple[str, Any, str]] = [
     ("state", {"bookmarks": {"users": {"replication_key_value": "noon"}}}, "The state is corrupt"),
     ("state", {"bookmarks": {"users": {"key_properties": "id"}}}, "The state is corrupt"),
     ("catalog", {"streams": 7}, "The catalog is corrupt"),
-    ("catalog", users_catalog({"lists": {"type": "array", "items": True}}), "The catalog is corrupt"),
-    ("catalog", users_catalog({"lists": {"type": "array", "items": [{}]}}), "The catalog is corrupt"),
+    ("catalog", users_catalog({"codes": {"type": "array", "items": True}}), "The catalog is corrupt"),
+    ("catalog", users_catalog({"codes": {"type": "array", "items": [{}]}}), "The catalog is corrupt"),
     ("catalog", {"streams": [{"tap_stream_id": "users", "metadata": [{}]}]}, "The catalog is corrupt"),
 ]
 
@@ -122,8 +122,20 @@ def test_urls_are_redacted_whatever_the_logging_configuration(sandbox: Sandbox, 
 
 MAPPED: dict[str, dict[str, Any]] = {
     "plain": {},
-    "hashed": {"users": {"email": "md5(email) if email else None", "__filter__": "newUser"}},
-    "two": {"people": {"__source__": "users", "id": "id", "__else__": None}},
+    "hashed": {
+        "users": {
+            "user_email": "md5(user_email) if user_email else None",
+            "__filter__": "verified_credential_signInEnabled",
+        }
+    },
+    "two": {
+        "people": {
+            "__source__": "users",
+            "user_id": "user_id",
+            "verified_credential_id": "verified_credential_id",
+            "__else__": None,
+        }
+    },
     "removed": {"users": None},
 }
 
@@ -132,7 +144,7 @@ MAPPED: dict[str, dict[str, Any]] = {
 def test_batch_files_hold_what_record_messages_would(sandbox: Sandbox, tap: Tap, tmp_path: Path, maps: str) -> None:
     sandbox.add("users", csv_file("users", 60))
     sandbox.add("users", status="failed")
-    catalog = select(tap.discover(), "exports", "users", without=("firstName", "downloadUrl"))
+    catalog = select(tap.discover(), "exports", "users", without=("user_firstName", "downloadUrl"))
     settings: dict[str, Any] = {"stream_maps": MAPPED[maps], "_catalog": catalog}
     storage = {"root": f"file://{tmp_path}/batches"}
     plain = tap(**settings)
@@ -180,11 +192,11 @@ def test_a_catalog_without_metadata_has_no_download_url(sandbox: Sandbox, tap: T
     assert all("downloadUrl" not in record for record in run.records("exports"))
 
 
-@pytest.mark.parametrize("expression", ["md5(email)", "1 / (_sdc_row_number - 3)", "json.dumps(points)"])
+@pytest.mark.parametrize("expression", ["md5(user_email)", "1 / (_sdc_row_number - 3)", "json.dumps(points)"])
 def test_a_failing_map_names_the_row_and_keeps_visits_loading(
     sandbox: Sandbox, tap: Tap, documented: Message, expression: str
 ) -> None:
-    export = sandbox.add("users", b"id,email,points\n1,secret@example.com,1\n2,a,2\n3,,1.5\n")
+    export = sandbox.add("users", b"user_id,user_email,points\n1,secret@example.com,1\n2,a,2\n3,,1.5\n")
     visits = sandbox.add("visits", csv_file("visits", 3))
     catalog = copy.deepcopy(documented)
     for entry in catalog["streams"]:

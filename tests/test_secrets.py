@@ -31,7 +31,7 @@ def test_nothing_secret_is_logged(sandbox: Sandbox, tap: Tap, scenario: str) -> 
     data = {
         "broken": GOOD + f'2,"{CELL}'.encode(),
         "type": to_csv(
-            [["id", "createdAt"], ["1", "2026-01-01T00:00:00Z"], ["2", ""], *[["3", ""]] * 9000, ["4", CELL]]
+            [["id", "user_createdAt"], ["1", "2026-01-01T00:00:00Z"], ["2", ""], *[["3", ""]] * 9000, ["4", CELL]]
         ),
         "key": to_csv([["id", "email"], [CELL, CELL], [CELL, CELL]]),
         "page": f"<html>{CELL} {SIGNED}".encode(),

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("targets")
 
+TYPED_COLUMNS = ["user_createdAt", "verified_credential_signInEnabled", "user_metadata"]
 USERS, VISITS = list(rows("users", 300)), list(rows("visits", 200))
 NIGHTS = [
     (USERS, VISITS),
-    # A user is changed, the last one is deleted, and a visit is added.
-    ([[USERS[0][0], "changed@example.com", *USERS[0][2:]], *USERS[1:-1]], [*VISITS, *rows("visits", 1, 1)]),
+    # A row is changed, the last one is deleted, and a visit is added.
+    ([[*USERS[0][:4], "changed@example.com", *USERS[0][5:]], *USERS[1:-1]], [*VISITS, *rows("visits", 1, 1)]),
 ]
 
 
@@ -84,8 +85,12 @@ def test_null_occurs_exactly_where_schema_messages_allow_it(
     catalog = copy.deepcopy(documented)
     users = next(entry for entry in catalog["streams"] if entry["stream"] == "users")
     users["schema"]["properties"] |= {"points": {"type": "integer"}, "tags": {"type": "array", "items": {}}}
-    header = ["id", "email", "newUser", "createdAt", "metadata", "lists", "wallets", "points", "tags", "custom"]
-    cells = ["a", "true", "2026-01-02", "{}", '["a", null]', "[{}]", "1", "[1]", "x"]
+    header = ["user_id", *HEADERS["users"][1:], "points", "tags", "custom"]
+    values = {"date-time": "2026-01-02", "boolean": "true", "object": "{}"}
+    documented_kinds = {
+        name: schema.get("format") or schema["type"][0] for name, schema in users["schema"]["properties"].items()
+    }
+    cells = [*(values.get(documented_kinds[name], "a") for name in header[1:-3]), "1", "[1]", "x"]
     sandbox.add("users", status="failed", error="Error: out of memory")
     sandbox.add("visits", status="pending", polls_left=99)
     state: Message = {}
@@ -106,7 +111,8 @@ def test_null_occurs_exactly_where_schema_messages_allow_it(
         # The sandbox starts every export at once.
         assert found == nullable - {"startedAt"}, message["stream"]
         if message["stream"] == "users":
-            assert message["key_properties"] == (["id"] if ids == BY_ID else ["_sdc_export_id", "_sdc_row_number"])
+            key = ["user_id", "verified_credential_id"] if ids == BY_ID else ["_sdc_export_id", "_sdc_row_number"]
+            assert message["key_properties"] == key
 
 
 # --- pipelinewise-target-postgres
@@ -130,21 +136,29 @@ def test_two_nights_into_a_target_that_validates_each_record(
     for run in run_nights(sandbox, tap):
         feed(tmp_path, target, run.out, **config)
     users, visits = NIGHTS[-1]
-    loaded = postgres.query("select id, newuser, lists, coalesce(metadata, 'null') from dynamic.users order by id")
-    cells = [dict(zip(HEADERS["users"], row)) for row in sorted(users)]
-    assert [(key, flag, json.loads(lists), json.loads(metadata)) for key, flag, lists, metadata in loaded] == [
-        (c["id"], c["newUser"][0], json.loads(c["lists"]), json.loads(c["metadata"] or "null")) for c in cells
-    ]
-    assert postgres.query("select id from dynamic.users where email = 'changed@example.com'") == [[users[0][0]]]
-    assert postgres.query("select id from dynamic.visits order by id") == [[row[0]] for row in sorted(visits)]
+    columns = "user_id, verified_credential_id, verified_credential_signinenabled"
+    loaded = postgres.query(f"select {columns}, coalesce(user_metadata, 'null') from dynamic.users")
+    cells = [dict(zip(HEADERS["users"], row)) for row in users]
+    assert sorted((*key, flag, json.dumps(json.loads(metadata))) for *key, flag, metadata in loaded) == sorted(
+        (
+            c["user_id"],
+            c["verified_credential_id"],
+            c["verified_credential_signInEnabled"][:1],
+            json.dumps(json.loads(c["user_metadata"] or "null")),
+        )
+        for c in cells
+    )
+    changed = "select verified_credential_id from dynamic.users where user_email = 'changed@example.com'"
+    assert postgres.query(changed) == [[cells[0]["verified_credential_id"]]]
+    assert postgres.query("select id from dynamic.visits order by id") == sorted([row[3]] for row in visits)
     assert postgres.query("select count(*) from dynamic.exports") == [["4"]]
     columns = "select table_name || '.' || column_name, data_type from information_schema.columns"
     kinds = {
         "exports.id": "character varying",
-        "users.createdat": "timestamp without time zone",
-        "users.lists": "jsonb",
-        "users.metadata": "jsonb",
-        "users.newuser": "boolean",
+        "users.user_createdat": "timestamp without time zone",
+        "users.user_metadata": "jsonb",
+        "users.verified_credential_id": "character varying",
+        "users.verified_credential_signinenabled": "boolean",
         "visits.id": "character varying",
     }
     assert kinds.items() <= dict(postgres.query(f"{columns} where table_schema = 'dynamic'")).items()
@@ -183,9 +197,9 @@ def test_two_nights_into_parquet_files(
     catalog = copy.deepcopy(documented)
     for entry in catalog["streams"]:
         for schema in entry["schema"]["properties"].values():
-            if "object" in (*schema["type"], *schema.get("items", {}).get("type", ())):
+            if "object" in schema["type"]:
                 schema["type"] = ["string", "null"]
-    names = ["id", "email", "newUser", "lists", "metadata", "verifiedCredentials", "_sdc_row_number"]
+    names = [*HEADERS["users"][:1], "verified_credential_id", "user_email", *TYPED_COLUMNS, "_sdc_row_number"]
     schemas = set()
     for number, run in enumerate(run_nights(sandbox, tap, _catalog=catalog)):
         feed(tmp_path, target, run.out, **config, prefix=f"night-{number}")
@@ -201,4 +215,4 @@ def test_two_nights_into_parquet_files(
         assert sum(deleted) == number
         schemas |= {f"{stream}: {table.schema}" for stream, table in loaded.items()}
     assert len(schemas) == 3
-    assert "lists: list<element: string>" in "".join(schemas)
+    assert "verified_credential_signInEnabled: bool" in "".join(schemas)

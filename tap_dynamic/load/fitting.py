@@ -13,20 +13,22 @@ from tap_dynamic.table.columns import (
     FALLBACK_KEY,
     KEY_ADVICE,
     choose_key,
+    column_names,
     duplicate_key_problem,
     empty_key_problem,
     quoted,
 )
 from tap_dynamic.table.convert import read_keys, reads_as
 from tap_dynamic.table.fit import afresh_note, file_names, fit_layout, insists_on_type, unknown_file_problem
-from tap_dynamic.table.layout import Note
+from tap_dynamic.table.layout import Column, Note
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from tap_dynamic.file.reader import CsvFile
-    from tap_dynamic.table.layout import Catalog, Column, Layout, Properties, Table
+    from tap_dynamic.file.sample import Sample
+    from tap_dynamic.table.layout import Catalog, Layout, Properties, Table
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,13 @@ class Proof:
     unreadable: frozenset[str] = frozenset()
 
 
-def verify_rows(
+def verify_rows(  # noqa: PLR0913 (a rule of these facts)
     label: str,
     chunks: Iterable[tuple[int, Sequence[list[str]]]],
     key: Sequence[Column],
     typed: Collection[Column],
+    *,
+    is_distinct: bool = True,
     report: Callable[[int], None] | None = None,
 ) -> Proof:
     """Read rows to verify their key and types.
@@ -56,6 +60,7 @@ def verify_rows(
         chunks: The rows, as `CsvFile.chunks` yields them.
         key: The key columns, all in the file; none where the key needs no proof.
         typed: Columns whose types are ours to guess.
+        is_distinct: Whether the key must identify each row; otherwise just its first column is filled.
         report: Is called with the number of rows so far.
 
     Raises:
@@ -73,15 +78,15 @@ def verify_rows(
                 pending.remove(column)
             if key and not problem:
                 problem = _empty_key(key[0], first, rows)
-            if key and not problem:
+            if key and is_distinct and not problem:
                 as_texts = [replace(c, kind="string") if c.name in unreadable else c for c in key]
                 digests = key_digests(read_keys(label, as_texts, first, rows))
                 index.add(0, range(first, first + len(rows)), digests, None)
-            elif not pending:
+            if not pending and (problem or not key):
                 break
             if report:
                 report(first + len(rows) - 1)
-        if key and not problem and (rows_alike := index.find_duplicate(0)):
+        if key and is_distinct and not problem and (rows_alike := index.find_duplicate(0)):
             problem = duplicate_key_problem([column.name for column in key], *rows_alike)
     return Proof(problem, frozenset(unreadable))
 
@@ -124,8 +129,10 @@ def fit_file(  # noqa: PLR0913 (what it depends on, nothing hidden)
         problem = f"the file has no column {quoted(missing)}"
     elif key == FALLBACK_KEY and not table.key and not catalog.key:
         problem = "the file has none of the columns that could be one"
+    elif not layout.is_distinct:
+        problem = f"{', '.join(key)} is the same in all rows"
     if table.key:
-        if missing:
+        if problem:
             msg = f"{file.label}: {', '.join(key)} can't be the key: {problem}. {KEY_ADVICE}."
             raise TapError(msg)
         return replace(layout, notes=(*layout.notes, *afresh_note(names, table, candidates)))
@@ -142,7 +149,27 @@ def fit_file(  # noqa: PLR0913 (what it depends on, nothing hidden)
 def _verify_file(  # noqa: PLR0913 (what it depends on, nothing hidden)
     file: CsvFile, layout: Layout, catalog: Catalog, documented: Properties, logger: logging.Logger, *, has_key: bool
 ) -> Proof:
-    key = layout.key_columns if has_key else ()
+    key = [column for column in layout.columns if column.is_key] if has_key else []
     typed = [column for column in layout.columns if not insists_on_type(column.name, catalog, documented)]
     with ProgressLogger(f"{file.label}, key and types", "rows verified", logger) as progress:
-        return verify_rows(file.label, file.chunks(), key, typed, lambda rows: progress.update(rows, file.share_read))
+        return verify_rows(
+            file.label,
+            file.chunks(),
+            key,
+            typed,
+            is_distinct=bool(layout.key_columns),
+            report=lambda rows: progress.update(rows, file.share_read),
+        )
+
+
+def infer_key(sample: Sample, candidates: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Choose the key that discovery reports, as far as the head of a file shows.
+
+    Args:
+        sample: The head of the file.
+        candidates: Keys in order of preference.
+    """
+    names = column_names(sample.header)
+    key = choose_key(names, candidates)
+    columns = [Column(name, names.index(name), "string", is_key=True) for name in key if name in names]
+    return FALLBACK_KEY if verify_rows("Discovery", [(1, sample.rows)], columns, ()).key_problem else key

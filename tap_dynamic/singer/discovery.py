@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 from tap_dynamic.api.exports import MODELS, oldest_first
 from tap_dynamic.errors import FileUnusable, TapError
 from tap_dynamic.file.sample import HEAD_SIZE, read_sample, unpack_head
-from tap_dynamic.load.fitting import verify_rows
+from tap_dynamic.load.fitting import infer_key
 from tap_dynamic.schemas import KEY_CANDIDATES, SCHEMAS
-from tap_dynamic.table.columns import FALLBACK_KEY, choose_key, column_names
 from tap_dynamic.table.fit import documented_layout, infer_layout
-from tap_dynamic.table.layout import Column, Layout
 
 if TYPE_CHECKING:
     import logging
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from tap_dynamic.api.exports import Export
     from tap_dynamic.download.host import FileHost
     from tap_dynamic.file.sample import Sample
+    from tap_dynamic.table.layout import Layout
 
 
 def infer_layouts(
@@ -53,7 +52,7 @@ def infer_layouts(
         except FileUnusable as error:
             logger.warning("The columns of %s are the documented ones. %s", model, error)
         else:
-            layouts[model] = infer_layout(sample, documented, _choose_key(sample, model))
+            layouts[model] = infer_layout(sample, documented, infer_key(sample, KEY_CANDIDATES[model]))
     return layouts
 
 
@@ -78,11 +77,3 @@ def _fetch_sample(api: ExportsApi, host: FileHost, export: Export) -> Sample:
     head = host.fetch_head(lambda: api.download_url(export.id), label, HEAD_SIZE)
     start, is_whole = unpack_head(head.data, is_whole=head.is_whole)
     return read_sample(start, is_whole=is_whole, label=label)
-
-
-def _choose_key(sample: Sample, model: str) -> tuple[str, ...]:
-    """Choose the key, unless the head of the file contradicts it; the first file that is loaded decides."""
-    names = column_names(sample.header)
-    key = choose_key(names, KEY_CANDIDATES[model])
-    columns = [Column(name, names.index(name), "string", is_key=True) for name in key if name in names]
-    return FALLBACK_KEY if verify_rows(model, [(1, sample.rows)], columns, ()).key_problem else key

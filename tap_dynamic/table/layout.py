@@ -148,6 +148,11 @@ class Layout:
         return [*(column.name for column in self.columns), *self.sdc_columns]
 
     @property
+    def is_distinct(self) -> bool:
+        """Whether the key says more than which export a row is of."""
+        return "_sdc_row_number" in self.key or any(column.is_key for column in self.columns)
+
+    @property
     def key_columns(self) -> tuple[Column, ...]:
         """The columns of the file whose values must distinguish the rows; empty where row numbers do."""
         return () if "_sdc_row_number" in self.key else tuple(c for c in self.columns if c.is_key)

@@ -37,7 +37,7 @@ BLOCK = re.compile(r"<!-- check: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
 BUCKET = "warehouse"
 USERS = 25_000
 NIGHTS = (csv_file("users", USERS), csv_file("users", USERS + 500))
-"""The second night has 500 users more."""
+"""The second night has 500 rows more."""
 
 
 def blocks() -> dict[str, str]:
@@ -105,12 +105,13 @@ def nights(place: Workplace, script: str, after: Callable[[], None] = lambda: No
 
 
 def emails() -> dict[str, str | None]:
-    """Return the email of each user after both nights."""
-    rows = {row["id"]: row["email"] for night in NIGHTS for row in table(night)}
-    return {str(key): email for key, email in rows.items()}
+    """Return the email in each row after both nights, by the row's key."""
+    rows = [row for night in NIGHTS for row in table(night)]
+    return {f"{row['user_id']} {row['verified_credential_id'] or ''}": row["user_email"] for row in rows}
 
 
-QUERY = """
+KEY = "user_id || ' ' || verified_credential_id"
+QUERY = f"""
 import duckdb, duckdb_extensions, json, sys
 duckdb_extensions.import_extension("httpfs")
 connection = duckdb.connect("warehouse.duckdb")
@@ -118,7 +119,7 @@ connection.execute("set timezone = 'UTC'")
 connection.execute(sys.stdin.read())
 columns = "select column_name, data_type from duckdb_columns() where table_name = 'users'"
 kinds = dict(connection.execute(columns).fetchall())
-print(json.dumps([kinds, dict(connection.execute("select id, email from users").fetchall())]))
+print(json.dumps([kinds, dict(connection.execute("select {KEY}, user_email from users").fetchall())]))
 """
 
 
@@ -138,8 +139,8 @@ def duckdb(place: Workplace) -> None:
         if completed.returncode:
             sys.exit(completed.stderr)
         kinds, loaded = json.loads(completed.stdout)
-        check(loaded, emails(), f"{name}: {len(loaded):,} users")
-        wanted = {"createdAt": "TIMESTAMP WITH TIME ZONE", "newUser": "BOOLEAN", "_sdc_row_number": "BIGINT"}
+        check(loaded, emails(), f"{name}: {len(loaded):,} rows")
+        wanted = {"user_createdAt": "TIMESTAMP WITH TIME ZONE", "user_metadata": "VARCHAR", "_sdc_row_number": "BIGINT"}
         check({column: kinds[column] for column in wanted}, wanted, f"{name}: types")
 
 
@@ -162,7 +163,8 @@ def spark(place: Workplace) -> None:
     import pyarrow.parquet as pq  # noqa: PLC0415 (not needed by the other checks)
 
     loaded = pq.read_table(place.folder / "users").to_pylist()
-    check({row["id"]: row["email"] for row in loaded}, emails(), f"spark: {len(loaded):,} users")
+    found = {f"{row['user_id']} {row['verified_credential_id']}": row["user_email"] for row in loaded}
+    check(found, emails(), f"spark: {len(loaded):,} rows")
 
 
 @contextlib.contextmanager
@@ -228,8 +230,8 @@ def postgres(place: Workplace) -> None:
             query("drop schema if exists dynamic cascade")
             place.write_files('{"format": "jsonl", "compression": "gzip"}', root)
             nights(place, "postgres")
-            loaded = {key: email or None for key, email in query("select id, email from dynamic.users")}
-            check(loaded, emails(), f"target-postgres, BATCH files in {root.partition(':')[0]}: {len(loaded):,} users")
+            loaded = {key: email or None for key, email in query(f"select {KEY}, user_email from dynamic.users")}
+            check(loaded, emails(), f"target-postgres, BATCH files in {root.partition(':')[0]}: {len(loaded):,} rows")
 
 
 FAST = {"use_copy": True, "validate_records": False, "batch_size_rows": 100_000}
