@@ -1,0 +1,41 @@
+"""Values that the tables of rules are made of."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from tap_dynamic.api.exports import Export
+from tap_dynamic.file.reader import CsvFile
+from tap_dynamic.load.selection import Bookmark
+
+
+def at(day: int, hour: int = 0) -> str:
+    """A completion in March 2026."""
+    return f"2026-03-{day:02d}T{hour:02d}:00:00.000Z"
+
+
+def export(name: str, completed_at: str | None = at(1), **fields: Any) -> Export:
+    """An export, completed unless `fields` say otherwise."""
+    metadata = {
+        "id": name,
+        "format": "csv",
+        "model": "users",
+        "status": "completed",
+        "createdAt": at(1),
+        "startedAt": None,
+        "completedAt": completed_at,
+        "downloadUrl": None,
+        "error": None,
+    }
+    return Export.parse({**metadata, **fields})
+
+
+def bookmark(value: str, *ids: str) -> Bookmark:
+    """A bookmark after the given exports."""
+    return Bookmark.of(value, ids)
+
+
+def csv_file(*lines: str, label: str = "Stream users, export x") -> CsvFile:
+    """A local file of some lines; the first is the header."""
+    return CsvFile.open(io.BytesIO("".join(f"{line}\n" for line in lines).encode()), label)
