@@ -19,12 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rfc3339_validator import validate_rfc3339  # type: ignore[import-untyped]
 
-from tap_dynamic.errors import TapError
+from tap_dynamic.errors import OutputError, TapError
 from tap_dynamic.output import messages as messages_module
 from tap_dynamic.output.messages import (
     TERMINATION_SIGNALS,
     MessageWriter,
-    OutputError,
     RecordEncoder,
     encode_records,
     record_messages,

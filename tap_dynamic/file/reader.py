@@ -10,7 +10,7 @@ import sys
 import zlib
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from tap_dynamic.errors import TapError, plural
+from tap_dynamic.errors import FileUnusable, plural
 from tap_dynamic.file.sample import (
     GZIP_MAGIC,
     HEAD_SIZE,
@@ -83,7 +83,7 @@ class CsvFile:
             is_whole = not source.file.read(1)
         except DAMAGED_GZIP:
             msg = f"{label}: damaged gzip data. Make a new export."
-            raise TapError(msg) from None
+            raise FileUnusable(msg) from None
         header = None
         if not reject_reason(start):
             reader = _Reader(file, from_header(start)[0])
@@ -128,9 +128,9 @@ class CsvFile:
             raise row_error(self.label, reader.number, reader.problem)
 
 
-def row_error(label: str, number: int, problem: str) -> TapError:
+def row_error(label: str, number: int, problem: str) -> FileUnusable:
     """Make the error of a row: 1 is the first data row, 0 the header. The problem holds no cell."""
-    return TapError(f"{label}, {f'row {number}' if number else 'the header'}: {problem}.")
+    return FileUnusable(f"{label}, {f'row {number}' if number else 'the header'}: {problem}.")
 
 
 class _TooLargeError(Exception):
