@@ -108,7 +108,7 @@ def test_a_run_ends_with_a_summary_of_each_stream(sandbox: Sandbox, tap: Tap) ->
     run = tap()
     assert "users: 1 export read, 1,200 rows, 41 columns, 0." in run.log
     again = tap(_state=run.state)
-    assert f"Nothing new: the newest completed export, {export.id}, was loaded before." in again.log
+    assert f"Nothing new of users: the newest completed export, {export.id}, was loaded before." in again.log
 
 
 # --- what is selected
