@@ -241,6 +241,35 @@ def test_a_transfer_encoding_of_identity_changes_nothing() -> None:
         assert fetch(f"{host.url}/x") == DATA
 
 
+def test_a_chunked_body_needs_no_etag_that_stays() -> None:
+    """The request for its size is answered by another replica: the last chunk proves the end."""
+
+    def answer(request: bytes, number: int) -> bytes:
+        tag = b'ETag: "%d"\r\n' % number
+        if b"\r\nRange:" in request:
+            return part(request, tag, data=DATA[:9])
+        return CHUNKED.replace(b"\r\n\r\n", b"\r\n" + tag + b"\r\n") + BODIES["plain"]
+
+    with serving(answer) as host:
+        assert fetch(f"{host.url}/x") == DATA
+        assert len(host.requests) == 2
+
+
+def test_a_repeated_length_is_one() -> None:
+    length = b"Content-Length: %d\r\n" % len(DATA)
+    with serving(lambda _, __: OK + length * 2 + b"\r\n" + DATA) as host:
+        assert fetch(f"{host.url}/x") == DATA
+        assert len(host.requests) == 1
+
+
+def test_lengths_that_contradict_each_other_are_blamed_on_the_host() -> None:
+    with (
+        serving(lambda _, __: OK + b"Content-Length: 5\r\nContent-Length: 9\r\n\r\n" + DATA) as host,
+        pytest.raises(TapError, match=r"after 8 attempts \(last error: 127\.0\.0\.1:\d+ sent a malformed header\)"),
+    ):
+        fetch(f"{host.url}/x")
+
+
 # --- parts
 
 UNASKED: dict[str, bytes] = {

@@ -360,7 +360,7 @@ def test_nul_characters_are_dropped_with_one_warning(sandbox: Sandbox, tap: Tap)
     export = sandbox.add("users", b'id,email,user_metadata\r\n1,a\0b\0,"{""k\\u0000"": ""\\\\u0000""}"\r\n')
     run = tap()
     assert run.records("users")[0] | {"email": "ab", "user_metadata": {"k": "\\u0000"}} == run.records("users")[0]
-    assert run.warnings == [f"Export {export.id}: 3 NUL characters dropped."]
+    assert [w for w in run.warnings if "NUL" in w] == [f"Export {export.id}: 3 NUL characters dropped."]
 
 
 def test_insufficient_disk_space_fails_before_the_download(sandbox: Sandbox, tap: Tap) -> None:

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MAX_REDIRECTS = 5
+NOT_OF_URLS = (
+    requests.exceptions.InvalidHeader,
+    requests.exceptions.InvalidProxyURL,
+    requests.exceptions.InvalidSchema,
+)
+"""ValueErrors of requests that are not about the URL: of a response, or of the proxy."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +117,8 @@ class FileHost:
                     return response
                 response.close()
                 url = redirect_target(response, url) or url
-            except (requests.exceptions.InvalidProxyURL, requests.exceptions.InvalidSchema):
-                raise  # the proxy's
+            except NOT_OF_URLS:
+                raise
             except ValueError:  # also of requests and urllib3
                 msg = f"{label}: its URL, or a redirect of the file host, is malformed. Make a new export."
                 raise TapError(msg) from None

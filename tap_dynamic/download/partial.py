@@ -127,7 +127,7 @@ class PartialFile:
         if self.size is None:
             try:
                 self.size = probe(self.etag)
-            except RETRIED:
+            except (*RETRIED, ChangedError):
                 if not is_chunked(response):  # a chunked body shows its end
                     raise
         free = shutil.disk_usage(tempfile.gettempdir()).free

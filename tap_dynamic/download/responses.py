@@ -134,5 +134,6 @@ def is_chunked(response: requests.Response) -> bool:
 
 def length_of(response: requests.Response) -> int | None:
     """Return the declared length of a body."""
-    length = response.headers.get("Content-Length", "")
-    return int(length) if re.fullmatch(r"[0-9]{1,18}", length) and not is_chunked(response) else None
+    # A proxy may repeat the header (RFC 9110, 8.6).
+    found = re.fullmatch(r"([0-9]{1,18})(?: *, *\1)*", response.headers.get("Content-Length", ""))
+    return int(found[1]) if found and not is_chunked(response) else None

@@ -82,7 +82,8 @@ class Transfer:
             return False
         except ChangedError:
             self.mismatches += 1
-            if self.mismatches > MAX_MISMATCHES or part.received > (part.wanted or part.received):
+            is_beyond = part.wanted is not None and part.received > part.wanted
+            if not part.received or is_beyond or self.mismatches > MAX_MISMATCHES:
                 self._restart(backoff)
             return False
         except RETRIED as caught:

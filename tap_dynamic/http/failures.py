@@ -38,6 +38,7 @@ REASONS: tuple[tuple[type[BaseException], str, str | None], ...] = (
     # A type, what happened, and what to do where another attempt would fail in the same way.
     (requests.exceptions.InvalidProxyURL, "the URL of the proxy is malformed", CHECK_PROXY),
     (requests.exceptions.InvalidSchema, "the proxy is of a kind that needs another package", CHECK_PROXY),
+    (requests.exceptions.InvalidHeader, "{host} sent a malformed header", None),
     (ValueError, "the URL of {host} is malformed", CHECK_URL),
     (urllib3.exceptions.ProxyError, "the proxy can't be used for {host}", None),
     (urllib3.exceptions.NameResolutionError, "the name {host} can't be resolved", None),
@@ -77,17 +78,18 @@ def explain(error: Exception, host: str) -> Failure:
     if isinstance(error, RetriableAPIError):
         return Failure(str(error))
     chain = tuple(causes(error))
+    # An https proxy has a certificate and a handshake of its own.
+    peer = "the proxy" if any(isinstance(e, urllib3.exceptions.ProxyError) for e in chain) else host
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
             problem = CERTIFICATE_PROBLEMS.get(cause.verify_code, f"is refused ({first_line(cause.verify_message)})")
-            is_of_proxy = any(isinstance(e, urllib3.exceptions.ProxyError) for e in chain)
-            return Failure(f"the TLS certificate of {'the proxy' if is_of_proxy else host} {problem}", CHECK_TLS)
+            return Failure(f"the TLS certificate of {peer} {problem}", CHECK_TLS)
         # `http.client` has no type of its own for a proxy that refuses CONNECT.
         if isinstance(cause, OSError) and (refused := re.match(r"Tunnel connection failed: (\d{3})", str(cause))):
             reason = f"the proxy answered {refused[1]} instead of connecting to {host}"
             return Failure(reason, None if may_pass(int(refused[1])) else CHECK_PROXY)
         if isinstance(cause, TimeoutError) and "handshake" in str(cause):
-            return Failure(f"the TLS handshake with {host} did not end within connect_timeout")
+            return Failure(f"the TLS handshake with {peer} did not end within connect_timeout")
     for kind, reason, advice in REASONS:
         # requests wraps the ValueErrors of a URL; others are causes of failures that may pass.
         if any(isinstance(e, kind) for e in (chain if kind is not ValueError else chain[:1])):
