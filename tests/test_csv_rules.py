@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tap_dynamic.errors import FileUnusable, TapError
-from tap_dynamic.file.reader import CsvFile
+from tap_dynamic.file.reader import CHUNK_SIZE, MAX_COLUMNS, CsvFile, count_separators
 from tap_dynamic.file.sample import (
     GZIP_MAGIC,
     HEAD_SIZE,
@@ -92,7 +92,6 @@ ALSO_UNUSABLE: dict[str, bytes] = {
     "UTF-16, Chinese": "\u59d3\u540d,x\n".encode("utf-16-be"),
     "bzip2": bz2.compress(CELLS.encode() * 9),
     "xz": lzma.compress(CELLS.encode() * 9),
-    "plain text": f"Access denied for {SECRET}\n".encode(),
     "an empty file": b"",
     "blanks": b" \n\n",
     "a byte-order mark": BOM,
@@ -112,6 +111,9 @@ CSV: dict[str, bytes] = {
     "a name with blanks": b"id,First Name\n",
     "a name in quotes": b'"id","<b>"\n',
     "some NUL characters": b"i\0d,email\n",
+    "eight bytes with a NUL character": b"id,x\n1\0,",
+    "seven bytes, every fourth of them NUL": b"id,\0x\n1\0",
+    "a spreadsheet's line": b"sep=,\r\nid,email\r\n1,x\r\n",
     "not in ASCII": "id,pr\u00e9nom,\u59d3\u540d\n".encode(),
     "semicolons": b"id;email\n",
     "markup in a cell": b"id,x\n1,<b>\n2,{}\n",
@@ -176,6 +178,31 @@ DELIMITERS: list[tuple[str, str]] = [
 @pytest.mark.parametrize(("text", "delimiter"), DELIMITERS, ids=ascii)
 def test_the_delimiter_of_a_file(text: str, delimiter: str) -> None:
     assert find_delimiter(text) == delimiter
+
+
+SPREADSHEETS: dict[str, bytes] = {
+    "comma": b"sep=,\nid,email\n1,x\n",
+    "semicolon": b"sep=;\r\nid;email\r\n1;x\r\n",
+    "tab": b"sep=\t\nid\temail\n1\tx\n",
+    "another than the header shows": b"sep=|\nid|email\n1|x\n",
+    "upper case": b"SEP=;\nid;email\n1;x\n",
+    "in quotes": b'"sep=;"\nid;email\n1;x\n',
+    "after a byte-order mark": BOM + b"sep=;\nid;email\n1;x\n",
+    "between byte-order marks and blank lines": BOM + b"\r\nsep=;\r\n\r\n" + BOM + b"id;email\n1;x\n",
+    "with a NUL character": b"s\0ep=;\nid;email\n1;x\n",
+}
+
+
+@pytest.mark.parametrize("data", SPREADSHEETS.values(), ids=SPREADSHEETS)
+def test_the_line_of_a_spreadsheet_names_the_delimiter(data: bytes) -> None:
+    for packed in (data, gzip.compress(data)):
+        assert read(packed) == ([["id", "email"]], [(1, [["1", "x"]])])
+    assert read_sample(data, is_whole=True, label=LABEL).header == ["id", "email"]
+
+
+def test_a_header_that_only_looks_like_the_line_of_a_spreadsheet() -> None:
+    assert read(b"sep=a,email\n1,x\n") == ([["sep=a", "email"]], [(1, [["1", "x"]])])
+    assert read(b"id,email\nsep=,\n") == ([["id", "email"]], [(1, [["sep=", ""]])])
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -368,6 +395,7 @@ READ: dict[str, tuple[bytes, list[list[str]]]] = {
     "quotes": (b'a,b\n"1, ""x""","2\n\n3"\n', [['1, "x"', "2\n\n3"]]),
     "blanks are kept": (b"a,b\n 1 ,\t\n", [[" 1 ", "\t"]]),
     "empty cells": (b'a,b\n,\n"",""\n', [["", ""], ["", ""]]),
+    "a bare quote": (b'a,b\n1"2,3"\n"4",5"6"\n', [['1"2', '3"'], ["4", '5"6"']]),
     "a byte-order mark only at the start": (BOM + b"a,b\n" + BOM + b"1,2\n", [["\ufeff1", "2"]]),
     "NUL characters are dropped": (b"a,b\n1\0,\0\n\0", [["1", ""]]),
     "other line ends are none": (
@@ -474,6 +502,78 @@ def test_fields_up_to_16_mib_are_read(sizes: list[int], problem: str | None) -> 
     else:
         assert (message or "").startswith(f"{LABEL}, {problem}")
         assert found == [[1, 1]]
+
+
+BARE_QUOTES: dict[str, tuple[bytes, str | None]] = {
+    # name: (a row of a,b; the error)
+    "a bare quote": (b'1"2,x', None),
+    "a quote after a quoted cell": (b'"1"2,x', "malformed quotes"),
+    "bare quotes in both": (b'1"2,x"y"', None),
+    "a comma after a bare quote": (b'1"2,3"4,5', "3 fields, where the header has 2"),
+}
+
+
+@pytest.mark.parametrize(("row", "problem"), BARE_QUOTES.values(), ids=BARE_QUOTES)
+@pytest.mark.parametrize("size", [10, CHUNK_SIZE - 10, CHUNK_SIZE + 10, 3 * CHUNK_SIZE])
+def test_equal_rows_are_read_alike_wherever_they_stand(row: bytes, problem: str | None, size: int) -> None:
+    """A row does not depend on those before it, nor on the chunk that it is in."""
+    large = b'9,"' + b",\n" * (size // 2) + b'"\n'
+    for before in (large, large * 2, b"8,x\n" * 249, b'7,"\n"\n' + large + b"8,x\n"):
+        rows, message = read_until_error(b"a,b\n" + before + row + b"\n5,6\n")
+        number = before.count(b"9,") + before.count(b"8,") + before.count(b"7,") + 1
+        if problem is None:
+            assert (message, rows[-2:][1]) == (None, ["5", "6"])
+        else:
+            assert message == f"{LABEL}, row {number}: {problem}."
+            assert len(rows) == number - 1
+
+
+def test_a_chunk_ends_after_about_1_mib() -> None:
+    for size, expected in ((1000, 250), (5000, 210), (CHUNK_SIZE // 2, 3), (CHUNK_SIZE * 2, 1)):
+        data = b"a,b\n" + (b"1," + b"x" * (size - 3) + b"\n") * 300
+        file = CsvFile.open(io.BytesIO(data[: 16 << 20]), LABEL)
+        assert len(next(file.chunks())[1]) == expected
+
+
+CELL = st.text(st.sampled_from('x,"\n'), max_size=6)
+
+
+@PROPERTY_SETTINGS
+@given(cells=st.lists(CELL, min_size=1, max_size=9), bare=st.lists(st.booleans()), size=st.integers(1, 5))
+@example(cells=['""', ",", '"'], bare=[], size=1)
+@example(cells=['x"', ",", 'x""', ","], bare=[True, False, True, False], size=2)
+def test_the_fields_of_a_line_are_counted_as_they_are_parsed(cells: list[str], bare: list[bool], size: int) -> None:
+    fields = [
+        cell if is_bare and cell[:1] == "x" and not set(cell) & set(",\n") else '"{}"'.format(cell.replace('"', '""'))
+        for cell, is_bare in zip(cells, [*bare, *[False] * len(cells)])
+    ]
+    lines = list(io.StringIO(",".join(fields) + "\n", newline=""))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tap_dynamic.file.reader.CHUNK_SIZE", size)
+        counts = [count_separators(line, ",", is_quoted=index > 0) for index, line in enumerate(lines)]
+    assert next(csv.reader(lines, strict=True)) == cells
+    assert sum(counts) == len(cells) - 1
+
+
+TOO_MANY: dict[str, bytes] = {
+    "in a row": b"a,b\n1,2\n" + b"ab," * 400_000 + b"\n",
+    "in a row after a quoted cell": b'a,b\n1,2\n"' + b",\n" * CHUNK_SIZE + b'",' + b"ab," * 400_000 + b"\n",
+    "after a bare quote": b'a,b\n1,2\nx"y,' + b"ab," * 400_000 + b"\n",
+    "on several lines": b"a,b\n1,2\n" + b'"\n",' * 400_000 + b"\n",
+}
+
+
+@pytest.mark.parametrize("data", TOO_MANY.values(), ids=TOO_MANY)
+def test_a_large_row_of_many_fields_is_refused_before_it_is_parsed(data: bytes) -> None:
+    assert read_until_error(data) == ([["1", "2"]], f"{LABEL}, row 2: more than 65,536 fields.")
+
+
+def test_a_header_has_at_most_65536_columns() -> None:
+    names = [f"c{i}" for i in range(MAX_COLUMNS)]
+    assert CsvFile.open(io.BytesIO(",".join(names).encode()), LABEL).header == names
+    for more in (1, 400_000):
+        with pytest.raises(TapError, match="the header: more than 65,536 fields"):
+            CsvFile.open(io.BytesIO(",".join(names + ["ab"] * more).encode()), LABEL)
 
 
 def test_an_unclosed_quote_in_a_large_file_names_its_row() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sandbox.data import csv_file, to_csv
 from tap_dynamic.errors import TapError
 from tap_dynamic.file.reader import CsvFile
-from tap_dynamic.file.sample import find_delimiter, header_problem, reject_reason
+from tap_dynamic.file.sample import from_header, header_problem, reject_reason
 
 if TYPE_CHECKING:
     from typing import Any
@@ -46,18 +46,12 @@ def read_with_csv(data: bytes) -> list[list[str | None]] | None:
     if data[:2] == b"\x1f\x8b":
         data = gzip.decompress(data)
     try:
-        text = data.replace(b"\0", b"").decode("utf-8-sig")
-        rows = [
-            row for row in csv.reader(io.StringIO(text, newline=""), delimiter=find_delimiter(text), strict=True) if row
-        ]
+        data.replace(b"\0", b"").decode()
+        delimiter, text = from_header(data)
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if row]
     except (csv.Error, UnicodeDecodeError):
         return None
-    if (
-        not rows
-        or any(len(row) != len(rows[0]) for row in rows)
-        or reject_reason(data)
-        or header_problem(rows[0], has_rows=len(rows) > 1)
-    ):
+    if not rows or any(len(row) != len(rows[0]) for row in rows) or reject_reason(data) or header_problem(rows[0]):
         return None
     return [[cell or None for cell in row] for row in rows[1:]]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import gzip
 import io
+import re
 import sys
 import zlib
-from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from tap_dynamic.errors import TapError, plural
@@ -17,10 +16,11 @@ from tap_dynamic.file.sample import (
     HEAD_SIZE,
     MAX_FIELD,
     Sample,
-    find_delimiter,
+    from_header,
     read_sample,
     reject_reason,
-    strip_start,
+    without_nuls,
+    without_start,
 )
 
 if sys.version_info >= (3, 12):
@@ -29,19 +29,26 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     Rows = list[list[str]]
 
 ROWS_PER_CHUNK = 250
 """Rows that are processed at once: what fits into a processor's cache. With 1,000, a row takes a third longer."""
 CELLS_PER_CHUNK = 25_000
+CHUNK_SIZE = 1 << 20
+"""Characters after which a chunk ends at its next row."""
 MAX_ROW = 32 << 20
-"""Bytes of a row."""
-LARGE_CHUNK = 1 << 20
-"""Bytes of a chunk above which its rows are read one by one, and their fields counted before they are parsed."""
+"""Characters of a row."""
 MAX_COLUMNS = 65_536
 DAMAGED_GZIP = (OSError, EOFError, zlib.error)
+QUOTE_PROBLEMS = {
+    "unexpected end of data": "an unclosed quote",
+    f"field larger than field limit ({MAX_FIELD})": "a field over 16 MiB, most likely an unclosed quote",
+}
+"""What errors of `csv` mean."""
+ROW_TOO_LONG = f"a row over {MAX_ROW >> 20} MiB, most likely an unclosed quote"
+TOO_MANY_FIELDS = f"more than {MAX_COLUMNS:,} fields"
 
 
 class CsvFile:
@@ -79,11 +86,13 @@ class CsvFile:
             raise TapError(msg) from None
         header = None
         if not reject_reason(start):
-            delimiter = find_delimiter(strip_start(start).decode("utf-8", "replace"))
-            rows, error = _Reader(file, label, delimiter).read(1, 0)
-            if error:  # it says more than a sample does
-                raise error
+            reader = _Reader(file, from_header(start)[0])
+            rows = reader.read(1)
             header = rows[0] if rows else None
+            if header and len(header) > MAX_COLUMNS:
+                reader.problem = TOO_MANY_FIELDS
+            if reader.problem:  # it says more than a sample does
+                raise row_error(label, 0, reader.problem)
         return cls(file, label, read_sample(start, is_whole=is_whole, label=label, header=header))
 
     @property
@@ -108,26 +117,15 @@ class CsvFile:
         Raises:
             TapError: At the first malformed row, after all that come before.
         """
-        width, number, error = len(self.header), 1, None
+        width = len(self.header)
         count = max(1, min(count, CELLS_PER_CHUNK // width))
-        reader = _Reader(self.file, self.label, self.sample.delimiter, width)
-        reader.read(1, 0)
-        while not error:
-            rows, error = reader.read(count, number)
-            if set(map(len, rows)) - {width}:
-                index = next(i for i, row in enumerate(rows) if len(row) != width)
-                rows, error = rows[:index], _width_error(self.label, number + index, len(rows[index]), width)
-            if not rows:
-                break
-            yield number, rows
-            number += len(rows)
+        reader = _Reader(self.file, self.sample.delimiter, width)
+        reader.read(1)
+        while rows := reader.read(count):
+            yield reader.number - len(rows), rows
         self.dropped_nuls = reader.source.dropped_nuls
-        if error:
-            raise error
-
-
-def _width_error(label: str, number: int, fields: int, width: int) -> TapError:
-    return row_error(label, number, f"{plural(fields, 'field')}, where the header has {width:,}")
+        if reader.problem:
+            raise row_error(self.label, reader.number, reader.problem)
 
 
 def row_error(label: str, number: int, problem: str) -> TapError:
@@ -135,30 +133,20 @@ def row_error(label: str, number: int, problem: str) -> TapError:
     return TapError(f"{label}, {f'row {number}' if number else 'the header'}: {problem}.")
 
 
-class _LargeChunkError(Exception):
-    """The rows of a chunk are large: they must be read one by one."""
-
-
-class _RowTooLongError(Exception):
-    """A row is larger than `MAX_ROW`."""
-
-
-class _TooManyFieldsError(Exception):
-    """A row has more fields than the header."""
+class _TooLargeError(Exception):
+    """A row is larger than memory allows; the text says how."""
 
 
 class _Source(io.BufferedIOBase):
-    """A file's bytes from its start, unpacked, without NUL characters; notes invalid UTF-8."""
+    """A file's bytes from its header on, unpacked, without NUL characters."""
 
     def __init__(self, file: IO[bytes]) -> None:
         file.seek(0)
         self.is_gzip = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         file.seek(0)
         self.file: Any = gzip.GzipFile(fileobj=file, mode="rb") if self.is_gzip else file
-        self.position = self.start = self.dropped_nuls = 0
-        self.is_careful = False
-        self.is_utf8 = True
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self.dropped_nuls = self.line_size = 0
+        self.is_start = True
 
     @override
     def readable(self) -> bool:
@@ -170,28 +158,17 @@ class _Source(io.BufferedIOBase):
         while data := bytes(self.file.read(HEAD_SIZE)):
             if count := data.count(0):
                 self.dropped_nuls += count
-                data = data.replace(b"\0", b"")
-            if not self.position:
-                data = strip_start(data)
-            self._verify(data, is_last=False)
-            self.position += len(data)
-            # Counted from the start of the chunk, or of the row where rows are read one by one.
-            size = self.position - self.start - HEAD_SIZE
-            if self.is_careful and size > MAX_ROW:
-                raise _RowTooLongError
-            if not self.is_careful and size > LARGE_CHUNK:
-                raise _LargeChunkError
+                data = without_nuls(data)
+            if self.is_start:
+                data = without_start(data)
+                self.is_start = not data
+            rest = len(data) - 1 - max(data.rfind(b"\n"), data.rfind(b"\r"))
+            self.line_size = rest + (self.line_size if rest == len(data) else 0)
+            if self.line_size > MAX_ROW:
+                raise _TooLargeError(ROW_TOO_LONG)
             if data:
                 return data
-        self._verify(b"", is_last=True)
         return b""
-
-    def _verify(self, data: bytes, *, is_last: bool) -> None:
-        if self.is_utf8:
-            try:
-                self._decoder.decode(data, is_last)
-            except UnicodeDecodeError:
-                self.is_utf8 = False
 
 
 class _Reader:
@@ -199,110 +176,83 @@ class _Reader:
 
     Args:
         file: The file.
-        label: The file, for messages.
         delimiter: What separates its fields.
         width: The number of fields of a row, once it is known.
+
+    Attributes:
+        number: The number of the next row; the header's is 0.
+        problem: Why that row can't be read.
     """
 
-    def __init__(self, file: IO[bytes], label: str, delimiter: str, width: int = MAX_COLUMNS) -> None:
-        self.file, self.label, self.delimiter, self.width = file, label, delimiter, width
-        self.source = _Source(file)
-        self.rows = self._parse(self._text())
-        self.rows_read = 0
-        self.fields = self.quotes = 0
-        self.is_counting = False
+    def __init__(self, file: IO[bytes], delimiter: str, width: int | None = None) -> None:
+        self.source, self.delimiter, self.width = _Source(file), delimiter, width
+        lines = io.TextIOWrapper(cast("Any", self.source), "utf-8", errors="surrogateescape", newline="")
+        self.rows = csv.reader(map(self._verified, lines), delimiter=delimiter, strict=True)
+        self.number = 0
+        self.problem: str | None = None
+        self.size = self.row_start = self.delimiters = self.separators = 0
 
-    def _text(self) -> io.TextIOWrapper:
-        return io.TextIOWrapper(cast("Any", self.source), "utf-8", errors="surrogateescape", newline="")
-
-    def _parse(self, lines: Iterable[str]) -> Iterator[list[str]]:
-        return csv.reader(lines, delimiter=self.delimiter, strict=True)
-
-    def _restart_carefully(self, rows_read: int) -> None:
-        """Start over, and read rows one by one from where this pass is: millions of fields fill the memory."""
-        self.source = _Source(self.file)
-        self.source.is_careful = True
-        self.rows = self._parse(self._count_fields(self._text()))
-        for _ in range(rows_read):
-            self._next_row()
-        self.is_counting = True
-
-    def _count_fields(self, lines: Iterable[str]) -> Iterator[str]:
-        for line in lines:
-            parts = line.split('"')
-            # What is outside quotes, given the quotes of the row's lines before.
-            self.fields += sum(part.count(self.delimiter) for part in parts[self.quotes & 1 :: 2])
-            self.quotes += len(parts) - 1
-            # Generous, because a quote within an unquoted field is taken for an opening one here.
-            if self.is_counting and self.fields > max(self.width, MAX_COLUMNS):
-                raise _TooManyFieldsError
-            parts[:] = [line]
-            del line  # a line of 16 MiB takes 64 with one emoji: not to be held twice
-            yield parts.pop()
-
-    def _next_row(self) -> list[str] | None:
-        self.fields = self.quotes = 0
-        while (row := next(self.rows, None)) is not None:
-            self.source.start = self.source.position
-            if row:
-                return row
-        return None
-
-    def read(self, count: int, number: int) -> tuple[Rows, TapError | None]:
-        """Read up to `count` non-blank rows, and the error that ended reading, if any.
-
-        Args:
-            count: Number of rows.
-            number: Number of the first one.
-        """
+    def read(self, count: int) -> Rows:
+        """Read the next rows, `count` or about `CHUNK_SIZE` at most; none at the end or a malformed row."""
         rows: Rows = []
-        problem = None
+        self.size = self.row_start = self.delimiters = self.separators = 0
         try:
-            try:
-                self._read_into(rows, count)
-            except _LargeChunkError:
-                rows[:] = [row for row in rows if row]
-                self._restart_carefully(self.rows_read + len(rows))
-                self._read_into(rows, count)
+            for row in self.rows if not self.problem else ():
+                self.row_start = self.size
+                if row:
+                    rows.append(row)
+                    if len(rows) == count or self.size > CHUNK_SIZE:
+                        break
         except csv.Error as error:
-            problem = {
-                "unexpected end of data": "an unclosed quote",
-                f"field larger than field limit ({MAX_FIELD})": "a field over 16 MiB, most likely an unclosed quote",
-            }.get(str(error), "malformed quotes")
-        except _TooManyFieldsError:
-            problem = f"more than {self.width:,} fields"
-        except _RowTooLongError:
-            problem = f"a row over {MAX_ROW >> 20} MiB, most likely an unclosed quote"
+            self.problem = QUOTE_PROBLEMS.get(str(error), "malformed quotes")
+        except _TooLargeError as error:
+            self.problem = str(error)
         except DAMAGED_GZIP:
-            problem = "damaged gzip data"
-        if not all(rows):
-            rows[:] = [row for row in rows if row]
-        self.rows_read += len(rows)
-        if not self.source.is_utf8:
-            for index, row in enumerate(rows):
-                if not _is_text(row):
-                    return rows[:index], row_error(self.label, number + index, "bytes that are not UTF-8")
-        return rows, row_error(self.label, number + len(rows), problem) if problem else None
+            self.problem = "damaged gzip data"
+        except UnicodeEncodeError:
+            self.problem = "bytes that are not UTF-8"
+        if self.width and set(map(len, rows)) - {self.width}:
+            index, fields = next((i, len(row)) for i, row in enumerate(rows) if len(row) != self.width)
+            rows = rows[:index]
+            self.problem = f"{plural(fields, 'field')}, where the header has {self.width:,}"
+        self.number += len(rows)
+        return rows
 
-    def _read_into(self, rows: Rows, count: int) -> None:
-        source = self.source
-        source.start = start = source.position
-        if source.is_careful:
-            while len(rows) < count and source.position - start <= LARGE_CHUNK and (row := self._next_row()):
-                rows.append(row)
-            return
-        while len(rows) < count:
-            before = len(rows)
-            rows.extend(islice(self.rows, count - before))
-            if len(rows) == before:
-                break
-            if not all(rows):
-                rows[:] = [row for row in rows if row]
+    def _verified(self, line: str) -> str:
+        """Pass a line on to the parser, unless its row would fill the memory."""
+        if not line.isascii():
+            line.encode()  # fails at bytes that are not UTF-8
+        self.size += len(line)
+        if self.size - self.row_start > CHUNK_SIZE:  # smaller rows can't
+            if self.size - self.row_start > MAX_ROW:
+                raise _TooLargeError(ROW_TOO_LONG)
+            self.delimiters += line.count(self.delimiter)
+            if self.delimiters >= MAX_COLUMNS:
+                # The parser asks for another line within a row only while a quote is open.
+                is_quoted = self.size - len(line) > self.row_start
+                self.separators += count_separators(line, self.delimiter, is_quoted=is_quoted)
+            if self.separators >= MAX_COLUMNS:
+                raise _TooLargeError(TOO_MANY_FIELDS)
+        return line
 
 
-def _is_text(row: list[str]) -> bool:
-    try:
-        "".join(row).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def count_separators(line: str, delimiter: str, *, is_quoted: bool) -> int:
+    """Count the delimiters of a line that stand outside quotes, a piece at a time to save memory.
+
+    Args:
+        line: The line.
+        delimiter: What separates its fields.
+        is_quoted: Whether it begins within quotes.
+    """
+    mark = re.escape(delimiter)
+    quoted, opening = re.compile(f'(^|{mark})"[^"]*"'), re.compile(f'(?:^|(?<={mark}))"')
+    count = start = 0
+    while start < len(line):
+        end = line.find(delimiter, start + CHUNK_SIZE) + 1 or len(line)
+        # Two quotes are an escaped one, or nothing at all.
+        piece = ('"' * is_quoted + line[start:end]).replace('""', "")
+        outside, *inside = opening.split(quoted.sub(r"\1", piece), maxsplit=1)
+        count += outside.count(delimiter)
+        is_quoted = bool(inside)
+        start = end
+    return count

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import re
 import zlib
 from dataclasses import dataclass
+from typing import cast
 
 from tap_dynamic.errors import FileUnusable
 
@@ -16,15 +16,18 @@ HEAD_SIZE = 1 << 18
 MAX_FIELD = 16 << 20
 """Bytes of a field. A larger one is nearly always an unclosed quote."""
 GZIP_MAGIC = b"\x1f\x8b"
-BINARY_MAGIC = {b"PK\x03\x04": "a zip archive", b"PK\x05\x06": "a zip archive", b"%PDF": "a PDF document"}
+ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 NOT_CSV = "{}: the file is {}, not CSV. Make a new export."
-INVISIBLE = "\ufeff\u200b"
 DATA_PATTERN = re.compile(
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[^@\s]+@[^@\s]+\.[a-z]+|\d{4}-\d\d-\d\d[t ]\d\d:\d\d\S*|0x[0-9a-f]{40}",
     re.IGNORECASE,
 )
 """What a cell looks like, but not the name of a column: a UUID, an email address, a date-time, a wallet."""
-JSON_START = re.compile(r"\{\s*[\"}]|\[\s*[\]\[{\"\d-]|\[\s*(?:true|false|null)\b")
+MARKUP_START = re.compile(r"[\s\ufeff\u200b]*(?:<|\{\s*[\"}]|\[\s*[\]\[{\"\d-]|\[\s*(?:true|false|null)\b)")
+BEFORE_HEADER = re.compile(
+    rb"(?:\xef\xbb\xbf|[\r\n]+)*(?:\"?sep=([,;\t|])\"?(?:[\r\n]+|\Z)(?:\xef\xbb\xbf|[\r\n]+)*)?", re.IGNORECASE
+)
+"""Byte-order marks, blank lines, and the line of a spreadsheet that names the delimiter."""
 
 csv.field_size_limit(MAX_FIELD)
 
@@ -52,40 +55,46 @@ def reject_reason(start: bytes) -> str | None:
     Args:
         start: Its first bytes, unpacked.
     """
-    for magic, kind in BINARY_MAGIC.items():
-        if start.startswith(magic):
-            return kind
+    if start.startswith(ZIP_MAGIC):
+        return "a zip archive"
     if start.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")) or _has_wide_characters(start[:1024]):
         return "UTF-16 or UTF-32"
-    text = start.replace(b"\0", b"").decode("utf-8", "ignore")
-    while text != (text := text.lstrip().lstrip(INVISIBLE)):
-        pass
-    return "HTML, XML or JSON" if text.startswith("<") or JSON_START.match(text) else None
+    text = without_nuls(start).decode("utf-8", "ignore")
+    return "HTML, XML or JSON" if MARKUP_START.match(text) else None
 
 
 def _has_wide_characters(head: bytes) -> bool:
     """Whether NUL characters recur as in UTF-16 or UTF-32: nearly always in some places, nearly never in others."""
     shares = [head[i::4].count(0) / max(1, len(head[i::4])) for i in range(4)]
-    return len(head) >= 4 and max(shares) > 0.8 and min(shares) < 0.2  # noqa: PLR2004 (a rough share)
+    return len(head) >= 16 and max(shares) > 0.8 and min(shares) < 0.2  # noqa: PLR2004 (a rough share)
 
 
-def header_problem(header: list[str], *, has_rows: bool = True) -> str | None:
-    """Say why a first row is not a header; None if it may be. The text holds no part of the row.
-
-    Args:
-        header: Its cells.
-        has_rows: Whether rows follow.
-    """
+def header_problem(header: list[str]) -> str | None:
+    """Say why a first row is not a header; None if it may be. The text holds no part of the row."""
     if any(DATA_PATTERN.fullmatch(cell.strip()) for cell in header):
         return "the first row is not a header, but data"
-    if len(header) == 1 and "|" in header[0]:
-        return "the header has no comma, but |, which is not read as a delimiter"
-    if len(header) == 1 and not has_rows and header[0].strip().casefold() != "id":
-        return "the file is plain text, not CSV"
     text = "".join(header)
     if "\ufffd" in text or sum(c < " " and c not in "\t\r\n" for c in text) > len(text) // 10:
         return "the header has bytes that are not text"
     return None
+
+
+def without_nuls(data: bytes) -> bytes:
+    """Remove NUL characters, which no loader takes."""
+    return data.replace(b"\0", b"")
+
+
+def without_start(data: bytes) -> bytes:
+    """Remove what may stand before the header."""
+    return BEFORE_HEADER.sub(b"", data, count=1)
+
+
+def from_header(start: bytes) -> tuple[str, str]:
+    """Return the delimiter of a file, and the text of its first bytes from the header on."""
+    data = without_nuls(start)
+    text = without_start(data).decode("utf-8", "replace")
+    named = cast("re.Match[bytes]", BEFORE_HEADER.match(data))[1]
+    return named.decode() if named else find_delimiter(text), text
 
 
 def find_delimiter(text: str) -> str:
@@ -110,8 +119,7 @@ def read_sample(start: bytes, *, is_whole: bool, label: str, header: list[str] |
     """
     if problem := reject_reason(start):
         raise FileUnusable(NOT_CSV.format(label, problem))
-    text = strip_start(start.replace(b"\0", b"")).decode("utf-8", "replace")
-    delimiter = find_delimiter(text)
+    delimiter, text = from_header(start)
     rows: list[list[str]] = []
     is_malformed = False
     try:
@@ -121,23 +129,16 @@ def read_sample(start: bytes, *, is_whole: bool, label: str, header: list[str] |
     if not is_whole and not is_malformed:
         rows = rows[:-1]
     rows = [row for row in rows if row]
-    if not rows and not header:
+    if not (rows or header) or not text.strip():
         problem = "the header can't be read" if text.strip() else "the file is empty"
         msg = f"{label}: {problem}. Make a new export."
         raise FileUnusable(msg)
     header, rows = (rows[0], rows[1:]) if rows else (header or [], [])
-    if problem := header_problem(header, has_rows=bool(rows) or not is_whole):
+    if problem := header_problem(header):
         msg = f"{label}: {problem}. Make a new export."
         raise FileUnusable(msg)
     end = next((i for i, row in enumerate(rows) if len(row) != len(header)), len(rows))
     return Sample(header, rows[:end], delimiter, is_whole and not is_malformed and end == len(rows))
-
-
-def strip_start(data: bytes) -> bytes:
-    """Remove byte-order marks and blank lines before the header."""
-    while data != (data := data.lstrip(b"\r\n").removeprefix(codecs.BOM_UTF8)):
-        pass
-    return data
 
 
 def unpack_head(data: bytes, *, is_whole: bool) -> tuple[bytes, bool]:
