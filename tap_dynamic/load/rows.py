@@ -13,7 +13,7 @@ from tap_dynamic.file.reader import ROWS_PER_CHUNK
 from tap_dynamic.load.index import RowIndex, key_digests
 from tap_dynamic.progress import ProgressLogger
 from tap_dynamic.table.columns import KEY_ADVICE, duplicate_key_problem
-from tap_dynamic.table.convert import convert_readable, convert_rows, count_escaped_nuls, key_texts
+from tap_dynamic.table.convert import convert_readable, convert_rows, count_repairs, key_texts
 from tap_dynamic.table.layout import Chunk, Note
 from tap_dynamic.table.types import JSON_KINDS
 
@@ -36,12 +36,14 @@ class Tally:
         emitted: Rows that were emitted, deleted ones too.
         read: Rows of the file among them.
         dropped_nuls: NUL characters that were dropped.
+        replaced_surrogates: Unpaired surrogates in JSON that were replaced.
         started_at: When the load began, by the monotonic clock.
     """
 
     emitted: int = 0
     read: int = 0
     dropped_nuls: int = 0
+    replaced_surrogates: int = 0
     started_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -53,6 +55,9 @@ class Tally:
         """Yield what is known at the end of the load."""
         if self.dropped_nuls:
             yield Note(f"{plural(self.dropped_nuls, 'NUL character')} dropped", is_warning=True)
+        if self.replaced_surrogates:
+            text = f"{plural(self.replaced_surrogates, 'unpaired surrogate')} in JSON replaced by U+FFFD"
+            yield Note(text, is_warning=True)
 
 
 def read_chunks(plan: LoadPlan, tally: Tally, logger: logging.Logger) -> Iterator[Chunk]:
@@ -114,7 +119,9 @@ def _read_rows(
                 else convert_rows(file.label, rows.columns, numbers, cells)
             )
             for place in nested:
-                tally.dropped_nuls += count_escaped_nuls([row[place] for row in cells])
+                nuls, surrogates = count_repairs([row[place] for row in cells])
+                tally.dropped_nuls += nuls
+                tally.replaced_surrogates += surrogates
             yield Chunk(file.label, numbers, [*values, *_sdc_values(plan, numbers, is_gone=is_gone)])
             tally.emitted += len(cells)
             tally.read += 0 if is_gone else len(cells)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from singer_sdk.plugin_base import JSONSchemaValidator
@@ -14,6 +14,7 @@ from tap_dynamic.datetimes import parse_datetime, to_rfc3339
 from tap_dynamic.errors import TapError
 from tap_dynamic.file.reader import row_error
 from tap_dynamic.table.columns import KEY_ADVICE, quoted
+from tap_dynamic.table.types import JSON_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,9 +31,14 @@ BOOLEANS: dict[str, bool | None] = {
 INTEGER_PATTERN = re.compile(r"[+-]?[0-9]{1,19}")
 NUMBER_PATTERN = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
 DATE_PATTERN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
-LARGE_JSON = 1 << 19
-"""Characters above which JSON is verified and passed on as it is: objects take 24 times the memory of their text."""
+POSTGRES_UTC = re.compile(r"\A([0-9]{4}-[0-9]{2}-[0-9]{2}) ([0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?)\+00\Z")
+SPECIAL_ESCAPE = re.compile(r"\\u(?:0000|[Dd][89A-Fa-f])")
+ESCAPE = re.compile(
+    r"\\(?:u[Dd][89ABab]..\\u[Dd][C-Fc-f]..|(?P<nul>u0000)|(?P<surrogate>u[Dd][89A-Fa-f][0-9A-Fa-f]{2})|.)"
+)
+"""An escape of JSON: a NUL character, one half of a surrogate pair, or any other."""
+MAX_JSON = 1 << 20
+"""Characters of a JSON cell: an object takes 24 times the memory of its text."""
 UNREADABLE = (ValueError, LookupError, RecursionError, ArithmeticError, msgspec.MsgspecError)
 """What a converter raises for a cell that does not read as the type; msgspec's errors are ValueErrors since 0.21."""
 
@@ -75,56 +81,49 @@ def to_date(cell: str) -> str:
 
 
 def datetimes(cells: Sequence[str]) -> Sequence[Any]:
-    """Pass RFC 3339 in UTC through, verified by one call for the column; otherwise convert each cell."""
+    """Read date-times, verified by one call for the column where all are in UTC as JSON or PostgreSQL writes them."""
     values = strings(cells)
+    if next(filter(None, cells), "").endswith("+00"):
+        values = [POSTGRES_UTC.sub(r"\1T\2+00:00", cell) or None for cell in cells]
     try:
         msgspec.convert(values, _MOMENTS)
     except msgspec.ValidationError:
         return each(to_rfc3339)(cells)
-    text, count = "".join(cells), len(cells) - cells.count("")
-    # msgspec also accepts other separators and offsets, but one `T` and one `Z` at most.
-    return values if text.count("T") == count == text.count("Z") else each(to_rfc3339)(cells)
+    text, count = "".join(filter(None, values)), len(cells) - cells.count("")
+    # msgspec also accepts other separators and offsets, but one `T` and one offset at most.
+    is_utc = text.count("T") == count == text.count("Z") + text.count("+00:00")
+    return values if is_utc else each(to_rfc3339)(cells)
 
 
 _MOMENTS = list[datetime | None]
 
 
-verify_json = msgspec.json.Decoder(msgspec.Raw).decode
+def json_of(kind: Any) -> Converter:
+    """Make a converter to JSON objects or arrays; the word `null` is None.
 
-
-def verify_strings(text: str) -> None:
-    """Verify that JSON is an array of strings, without an object for each."""
-    verify_json(text)
-    outside = re.sub('"[^"]*"', "", text.replace("\\\\", "").replace('\\"', ""))
-    if outside.count("[") != 1 or not set(outside) <= set("[], \t\r\nnul"):
-        raise ValueError
-
-
-class _AnyObject(msgspec.Struct, gc=False):
-    """Any JSON object, verified but not kept: a dict takes four times the memory."""
-
-
-def json_of(first: str, kind: Any, verify: Callable[[str], object] = verify_json) -> Converter:
-    """Make a converter to JSON objects or arrays, without escaped NUL characters, which SQL targets refuse.
+    SQL targets refuse NUL characters, and no target can write half a surrogate pair: see `count_repairs`.
 
     Args:
-        first: The character that they begin with.
         kind: What a cell is decoded to.
-        verify: Verifies a large cell, which is not decoded.
     """
-    decode = cast("Callable[[str], Any]", msgspec.json.Decoder(kind, float_hook=Decimal).decode)
+    decode = msgspec.json.Decoder(kind | None, float_hook=Decimal).decode
 
     def convert(cell: str) -> Any:
-        clean = ESCAPED_NUL.sub(r"\1", cell) if "\\u0000" in cell else cell
-        if len(clean) < LARGE_JSON:
-            return decode(clean)
-        if clean.lstrip()[:1] != first:
+        if len(cell) > MAX_JSON:
             raise ValueError
-        verify(clean)
-        # A line break is only white space here, and would end the line of a record.
-        return msgspec.Raw(clean.replace("\n", " ").replace("\r", " ").encode())
+        return decode(ESCAPE.sub(_repaired, cell) if SPECIAL_ESCAPE.search(cell) else cell)
 
     return each(convert)
+
+
+def _repaired(escape: re.Match[str]) -> str:
+    return "" if escape["nul"] else "\ufffd" if escape["surrogate"] else escape[0]
+
+
+def count_repairs(cells: Sequence[str]) -> tuple[int, int]:
+    """Count what conversion changes in JSON: NUL characters, which are dropped, and unpaired surrogates (to U+FFFD)."""
+    escapes = [escape for cell in cells if SPECIAL_ESCAPE.search(cell) for escape in ESCAPE.finditer(cell)]
+    return sum(escape["nul"] is not None for escape in escapes), sum(e["surrogate"] is not None for e in escapes)
 
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -135,11 +134,6 @@ def json_text(value: Any) -> str:
     return _encode(value).decode()
 
 
-def decoded(value: Any) -> Any:
-    """Return the object that a large JSON cell holds; other values as they are."""
-    return msgspec.json.Decoder(float_hook=Decimal).decode(value) if isinstance(value, msgspec.Raw) else value
-
-
 CONVERTERS: dict[str, Converter] = {
     "string": strings,
     "boolean": booleans,
@@ -147,10 +141,10 @@ CONVERTERS: dict[str, Converter] = {
     "number": each(to_number),
     "date": each(to_date),
     "date-time": datetimes,
-    "object": json_of("{", dict),
-    "array": json_of("[", list),
-    "array of strings": json_of("[", list[str | None], verify_strings),
-    "array of objects": json_of("[", list[dict[str, Any] | None], msgspec.json.Decoder(list[_AnyObject | None]).decode),
+    "object": json_of(dict),
+    "array": json_of(list),
+    "array of strings": json_of(list[str | None]),
+    "array of objects": json_of(list[dict[str, Any] | None]),
 }
 """For each type: all cells of a column to values. An empty cell is None."""
 
@@ -199,15 +193,18 @@ def convert_column(label: str, column: Column, numbers: Sequence[int], cells: Se
             verify_nested(column.nested, values)
     except UNREADABLE:
         index = next(i for i, cell in enumerate(cells) if not _is_readable(column, cell))
+        is_large = column.kind in JSON_KINDS and len(cells[index]) > MAX_JSON
+        misfit = "is over 1 MiB, too large for" if is_large else "does not read as"
         problem = (
-            f"the cell of column {quoted(column.name)} does not read as {column.kind}."
+            f"the cell of column {quoted(column.name)} {misfit} {column.kind}."
             ' To load the column as text, set its type in the catalog to ["string", "null"]'
             " (Meltano: the extractor's `schema` extra)"
         )
         raise row_error(label, numbers[index], problem) from None
-    if column.is_required and "" in cells:
+    if column.is_required and ("" in cells or None in values):
         problem = f"key column {quoted(column.name)} is empty. {KEY_ADVICE}"
-        raise row_error(label, numbers[cells.index("")], problem)
+        index = next(i for i, cell in enumerate(cells) if not cell or values[i] is None)
+        raise row_error(label, numbers[index], problem)
     return values
 
 
@@ -259,7 +256,7 @@ def verify_nested(schema: dict[str, Any], values: Sequence[Any]) -> None:
         ValueError: If one has another type.
     """
     validator = JSONSchemaValidator(schema)
-    if not all(value is None or validator.is_valid(decoded(value)) for value in values):
+    if not all(value is None or validator.is_valid(value) for value in values):
         raise ValueError
 
 
@@ -280,9 +277,3 @@ def _instant(text: str) -> str:
     fraction = re.search(r"\.(\d+)", text)
     digits = fraction[1].rstrip("0") if fraction else ""
     return f"{parse_datetime(text).replace(microsecond=0).isoformat()}.{digits}"
-
-
-def count_escaped_nuls(cells: Sequence[str]) -> int:
-    """Count the NUL characters that JSON escapes, and that conversion drops."""
-    text = "\n".join(cells)
-    return len(ESCAPED_NUL.findall(text)) if "\\u0000" in text else 0
