@@ -26,6 +26,8 @@ from tap_dynamic.file.sample import (
     reject_reason,
     unpack_head,
 )
+from tap_dynamic.schemas import SCHEMAS
+from tap_dynamic.table.fit import unknown_file_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,6 +151,43 @@ def test_csv_is_not_refused(data: bytes) -> None:
     assert header_problem(sample.header) is None
     for packed in (data, gzip.compress(data)):
         assert CsvFile.open(io.BytesIO(packed), LABEL).sample == sample
+
+
+USERS = [name for name in SCHEMAS.get_schema("users")["properties"] if not name.startswith("_sdc_")]
+WITHOUT_ROWS: dict[str, tuple[str, bool]] = {
+    # name: (file of users, whether it is an empty export)
+    "LF": (",".join(USERS) + "\n", True),
+    "CRLF": (",".join(USERS) + "\r\n", True),
+    "no line end": (",".join(USERS), True),
+    "blank lines": ("\n" + ",".join(USERS) + "\n\n", True),
+    "quoted": ('"' + '","'.join(USERS) + '"', True),
+    "a byte-order mark in quotes": ('"\ufeffuser_id",x\n', True),
+    "upper case": (",".join(USERS).upper(), True),
+    "one column": ("user_id\n", True),
+    "unknown columns of known prefixes": ("user_points,verified_credential_points\n", True),
+    "an error": (f"Access denied for {SECRET}\n", False),
+    "an error with a comma": ("Sorry, the user_id is unknown\n", False),
+    "a JSON scalar": (f'"{SECRET}"', False),
+    "unknown columns": ("a,b\n", False),
+    "a number of users": ("user_7 has no rows\n", False),
+}
+
+
+@pytest.mark.parametrize(("text", "is_export"), WITHOUT_ROWS.values(), ids=WITHOUT_ROWS)
+def test_a_file_without_rows_is_an_empty_export_or_a_message(text: str, *, is_export: bool) -> None:
+    try:
+        sample = read_sample(text.encode(), is_whole=True, label=LABEL)
+    except FileUnusable as error:
+        problem: str | None = str(error)
+    else:
+        problem = unknown_file_problem(sample, (), SCHEMAS.get_schema("users")["properties"])
+    assert (problem is None) == is_export
+    assert SECRET not in (problem or "")
+
+
+def test_a_header_with_rows_may_have_any_names() -> None:
+    sample = read_sample(b"a\n1\n", is_whole=True, label=LABEL)
+    assert unknown_file_problem(sample, (), {}) is None
 
 
 DELIMITERS: list[tuple[str, str]] = [

@@ -255,7 +255,7 @@ API = [
 BAD_FILES = [
     Case("JSON over several lines", NO_FAULT, "HTML, XML or JSON", b'\n {\n  "error": "secret"\n}'),
     Case("a JSON array of users", NO_FAULT, "HTML, XML or JSON", b'[{"id": "secret"}]'),
-    Case("a JSON scalar", NO_FAULT, "the file is plain text, not CSV", b'"secret"'),
+    Case("a JSON scalar", NO_FAULT, "no known column: it is text, not CSV", b'"secret"'),
     Case("HTML after a byte-order mark", NO_FAULT, "HTML, XML or JSON", b"\xef\xbb\xbf " + HTML_PAGE),
     Case("plain text", NO_FAULT, "no known column: it is text, not CSV", b"Sorry, something secret went wrong.\n"),
     Case("a zip archive", NO_FAULT, "a zip archive, not CSV", b"PK\x03\x04secret"),

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -229,3 +230,52 @@ def test_a_chunked_file_that_is_cut_after_its_last_byte_is_not_fetched_again(
     assert len(run.records("users")) == 6000
     assert "restarting" not in run.log
     assert sandbox.count("file") == 2  # the second one asks for the size
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", ""], ids=["LF", "CRLF", "none"])
+def test_the_export_of_an_environment_without_users_is_an_empty_one(
+    sandbox: Sandbox, tap: Tap, documented: Message, line_end: str
+) -> None:
+    header = csv_file("users", 1).decode().partition("\n")[0].strip()
+    sandbox.add("users", (header + line_end).encode())
+    assert [entry["stream"] for entry in tap.discover()["streams"]] == ["exports", "users", "visits"]
+    run = tap(_catalog=documented)
+    assert (run.code, run.errors, run.records("users")) == (0, [], [])
+    assert run.of("SCHEMA", "users")
+
+
+WATCHED = """
+import atexit, sys
+from tap_dynamic.tap import TapDynamic
+atexit.register(lambda: sys.stderr.write(open("/proc/self/status").read()))
+TapDynamic.cli()
+"""
+"""Runs the tap and reports its peak of memory: `ru_maxrss` would count the process that it was started from."""
+HOSTILE: dict[str, tuple[bytes, str]] = {
+    # name: (what begins with row 2, the error)
+    "many fields": (b"ab," * (23 << 20 >> 2), "row 2: more than 65,536 fields"),
+    "many fields after a bare quote": (b'x"y,' + b"ab," * (23 << 20 >> 2), "row 2: more than 65,536 fields"),
+    "many fields on many lines": (b'"ab\n",' * (4 << 20), "row 2: more than 65,536 fields"),
+    "large fields": (b",".join([b"x" * (15 << 20)] * 3), "row 2: a row over 32 MiB"),
+    "no line end": (b"x" * (40 << 20), "row 2: a row over 32 MiB"),
+    "large JSON": (b'1,"[' + b"1," * (7 << 20) + b'1]"\n', "row 2: the cell of column 'user_metadata' is over 1 MiB"),
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_row_is_refused_in_less_than_250_mib(
+    sandbox: Sandbox, tap: Tap, documented: Message, case: str
+) -> None:
+    row, error = HOSTILE[case]
+    sandbox.add("users", b"user_id,user_metadata\n1,[]\n" + row)
+    catalog = copy.deepcopy(documented)
+    for entry in catalog["streams"]:
+        if entry["stream"] == "users":  # the user insists on the type
+            entry["schema"]["properties"]["user_metadata"] = {"type": ["array", "null"]}
+    command = [sys.executable, "-c", WATCHED, *tap.arguments(_catalog=catalog)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert error in done.stderr
+    peak = next(int(line.split()[1]) for line in done.stderr.splitlines() if line.startswith("VmHWM:"))
+    assert peak >> 10 < 250

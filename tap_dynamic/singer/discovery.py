@@ -9,7 +9,7 @@ from tap_dynamic.errors import FileUnusable, TapError
 from tap_dynamic.file.sample import HEAD_SIZE, read_sample, unpack_head
 from tap_dynamic.load.fitting import infer_key
 from tap_dynamic.schemas import KEY_CANDIDATES, SCHEMAS
-from tap_dynamic.table.fit import documented_layout, infer_layout
+from tap_dynamic.table.fit import documented_layout, infer_layout, unknown_file_problem
 
 if TYPE_CHECKING:
     import logging
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tap_dynamic.api.exports import Export
     from tap_dynamic.download.host import FileHost
     from tap_dynamic.file.sample import Sample
-    from tap_dynamic.table.layout import Layout
+    from tap_dynamic.table.layout import Layout, Properties
 
 
 def infer_layouts(
@@ -48,7 +48,7 @@ def infer_layouts(
             logger.info("There is no completed export of %s yet: its columns are the documented ones.", model)
             continue
         try:
-            sample = _fetch_sample(api, host, newest[model])
+            sample = _fetch_sample(api, host, newest[model], documented)
         except FileUnusable as error:
             logger.warning("The columns of %s are the documented ones. %s", model, error)
         else:
@@ -69,11 +69,15 @@ def _named_exports(api: ExportsApi, export_ids: Sequence[str]) -> list[Export]:
     return exports
 
 
-def _fetch_sample(api: ExportsApi, host: FileHost, export: Export) -> Sample:
+def _fetch_sample(api: ExportsApi, host: FileHost, export: Export, documented: Properties) -> Sample:
     label = f"Discovery of {export.model}, export {export.id}"
     if export.format != "csv":
         msg = f"{label}: its format is not csv. Make a CSV export."
         raise FileUnusable(msg)
     head = host.fetch_head(lambda: api.download_url(export.id), label, HEAD_SIZE)
     start, is_whole = unpack_head(head.data, is_whole=head.is_whole)
-    return read_sample(start, is_whole=is_whole, label=label)
+    sample = read_sample(start, is_whole=is_whole, label=label)
+    if problem := unknown_file_problem(sample, (), documented):
+        msg = f"{label}: {problem}. Make a new export."
+        raise FileUnusable(msg)
+    return sample

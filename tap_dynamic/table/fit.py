@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from tap_dynamic.file.sample import Sample
@@ -26,12 +27,17 @@ if TYPE_CHECKING:
     from tap_dynamic.table.layout import Properties
 
 
+PREFIXED = re.compile(r"(user|verified_credential)_[A-Za-z]\w*")
+"""Names of columns as Dynamic makes them: the set varies, the prefixes do not."""
+
+
 def unknown_file_problem(sample: Sample, known: Collection[str], documented: Properties) -> str | None:
-    """Say why a file is taken for a message: it has no rows, and not one column that is known."""
+    """Say why a file is taken for a message: it has no rows, and not one column that is known or has a known prefix."""
     if sample.rows or not sample.is_whole:
         return None
     names = {fold(name) for name in (*known, *documented)}
-    is_known = any(fold(name.strip()) in names for name in sample.header)
+    header = column_names(sample.header)
+    is_known = any(fold(name) in names or PREFIXED.fullmatch(name) for name in header)
     return None if is_known else "the file has no rows and no known column: it is text, not CSV"
 
 
