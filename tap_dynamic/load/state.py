@@ -115,7 +115,7 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def held(self) -> list[Holding]:
         """The exports of which the table may hold rows, as far as the state belongs together."""
-        if self.holdings and self.holdings_bookmark == bookmark_values(self):
+        if self.holdings_bookmark == bookmark_values(self):
             return list(self.holdings)
         return [Holding(export_id) for export_id in sorted(self.export_ids or ())] if self.bookmark else []
 
