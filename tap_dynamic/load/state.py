@@ -153,8 +153,11 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
             held: The exports of which the table may hold rows already.
             fingerprint: What the rows look like; None where they are not compared.
         """
+        looks = {h.export_id: h.fingerprint for h in self.held}
         holdings = {h.export_id: h for h in held}
-        holdings[export.id] = Holding(export.id, fingerprint)
+        # Until the load ends, the table may have rows of both looks: they are not comparable.
+        is_alike = looks.get(export.id, fingerprint) == fingerprint
+        holdings[export.id] = Holding(export.id, fingerprint if is_alike else None)
         return replace(
             self,
             key_properties=list(layout.key),
