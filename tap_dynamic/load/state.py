@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from tap_dynamic.errors import TapError
 from tap_dynamic.load.selection import Bookmark, bookmark_after, is_newest, is_obsolete
+from tap_dynamic.redaction import first_line
 from tap_dynamic.table.layout import Table
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
             _ = state.bookmark
         except msgspec.ValidationError as error:
             # The text has the path and the types, not the value.
-            where = str(error).rpartition("`$")[2].strip("`.")
+            where = str(error).partition(" - at `$")[2].strip("`.")
             msg = f"The state is corrupt: {place}{f', {where},' if where else ''} is not as it must be. {ADVICE}"
             raise TapError(msg) from None
         except ValueError:
@@ -114,7 +115,7 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def held(self) -> list[Holding]:
         """The exports of which the table may hold rows, as far as the state belongs together."""
-        if self.holdings and self.holdings_bookmark == bookmark_values(self):
+        if self.holdings_bookmark == bookmark_values(self):
             return list(self.holdings)
         return [Holding(export_id) for export_id in sorted(self.export_ids or ())] if self.bookmark else []
 
@@ -126,8 +127,9 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.environment_id not in {None, environment_id}:
             msg = (
-                f"The state belongs to environment {self.environment_id}, not to environment_id {environment_id}. Use a"
-                " state of its own for each environment (Meltano: --state-id-suffix), or start afresh: --full-refresh."
+                f"The state belongs to environment {first_line(self.environment_id)}, not to environment_id"
+                f" {environment_id}. Use a state of its own for each environment (Meltano: --state-id-suffix), or start"
+                " afresh: --full-refresh."
             )
             raise TapError(msg)
 
@@ -151,8 +153,11 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
             held: The exports of which the table may hold rows already.
             fingerprint: What the rows look like; None where they are not compared.
         """
+        looks = {h.export_id: h.fingerprint for h in self.held}
         holdings = {h.export_id: h for h in held}
-        holdings[export.id] = Holding(export.id, fingerprint)
+        # Until the load ends, the table may have rows of both looks: they are not comparable.
+        is_alike = looks.get(export.id, fingerprint) == fingerprint
+        holdings[export.id] = Holding(export.id, fingerprint if is_alike else None)
         return replace(
             self,
             key_properties=list(layout.key),

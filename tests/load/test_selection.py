@@ -159,6 +159,7 @@ NOTHING_READ: dict[str, tuple[list[Export], Bookmark | None, str | None, str, bo
     ),
     "a newer one was loaded": ([A], bookmark(at(2), "b"), None, "newer export than a", False),
     "older than start_date": ([A, B], None, at(3), "b, is older than start_date", True),
+    "loaded before, completed at start_date": ([A, B], bookmark(at(2), "b"), at(2), "was loaded before", False),
     "loaded before, and older than start_date": ([A, B], bookmark(at(2), "b"), at(3), "older than start_date", True),
 }
 

@@ -1,0 +1,693 @@
+"""Rules of load/plan.py: layout and key of a file, what it is compared with, and what a load emits."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tap_dynamic.errors import FileUnusable, TapError
+from tap_dynamic.file.sample import HEAD_SIZE
+from tap_dynamic.load.changes import Changes, Rows, fingerprint, too_many_deleted
+from tap_dynamic.load.index import Counts
+from tap_dynamic.load.plan import MAX_COMPARED, Comparison, LoadPlan, fit_file, has_versions, plan_comparison, plan_load
+from tap_dynamic.load.state import Holding, RowState
+from tap_dynamic.table.columns import FALLBACK_KEY
+from tap_dynamic.table.layout import Catalog, Layout, Table
+from tests.builders import at, csv_file, export
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LOGGER = logging.getLogger("test")
+TEXT: dict[str, Any] = {"type": ["string", "null"]}
+BOOLEAN: dict[str, Any] = {"type": ["boolean", "null"]}
+SDC: dict[str, dict[str, Any]] = {
+    "_sdc_export_id": {"type": "string"},
+    "_sdc_exported_at": {"type": "string", "format": "date-time"},
+    "_sdc_row_number": {"type": "integer"},
+}
+DOCUMENTED = {"user_id": TEXT, "credential": TEXT, "id": TEXT, "enabled": BOOLEAN, "flag": BOOLEAN, **SDC}
+CATALOG = Catalog(DOCUMENTED)
+CANDIDATES = (("user_id", "credential"), ("id",), ("user_id",))
+
+# --- the layout of a file
+
+
+def fit(lines: Sequence[str], catalog: Catalog = CATALOG, table: Table = Table()) -> Layout:  # noqa: B008 (frozen)
+    """Fit a file."""
+    file = csv_file(*lines)
+    return fit_file(file, catalog, table, documented=DOCUMENTED, candidates=CANDIDATES, logger=LOGGER)
+
+
+def warnings(layout: Layout) -> list[str]:
+    """The notes that are warnings."""
+    return [note.text for note in layout.notes if note.is_warning]
+
+
+MANY = [f"{number}," for number in range(HEAD_SIZE // 4)]
+"""More than a sample has."""
+KEYS: dict[str, tuple[list[str], tuple[str, ...] | None, tuple[str, ...], str | None]] = {
+    # name: (file, key that the user sets, key, part of the warning)
+    "the first candidate": (["user_id,credential,id", "1,a,x"], None, ("user_id", "credential"), None),
+    "the second": (["id,credential,x", "1,a,"], None, ("id",), None),
+    "the third": (["x,user_id", ",1"], None, ("user_id",), None),
+    "in another case": (["USER_ID,Credential", "1,a"], None, ("user_id", "credential"), None),
+    "a user without credential": (["user_id,credential", "1,", "2,"], None, ("user_id", "credential"), None),
+    "two credentials": (["user_id,credential", "1,a", "1,b", "1,"], None, ("user_id", "credential"), None),
+    "none of them": (["x,y", "1,2"], None, FALLBACK_KEY, "because the file has none of the columns that could be one"),
+    "a file without rows": (["user_id,credential"], None, ("user_id", "credential"), None),
+    "two rows alike": (
+        ["user_id,credential", "1,a", "2,a", "1,a"],
+        None,
+        FALLBACK_KEY,
+        "because user_id, credential is the same in rows 1 and 3",
+    ),
+    "two rows alike, without credential": (
+        ["user_id,credential", "1,", "1,"],
+        None,
+        FALLBACK_KEY,
+        "because user_id, credential is the same in rows 1 and 2",
+    ),
+    "the first column is empty": (
+        ["user_id,credential", "1,a", ",b"],
+        None,
+        FALLBACK_KEY,
+        "because user_id is empty in row 2",
+    ),
+    "no other candidate is tried": (["id,user_id", "1,a", "1,b"], None, FALLBACK_KEY, "id is the same in rows 1 and 2"),
+    "far behind the sample": (
+        ["id,x", *MANY, "7,"],
+        None,
+        FALLBACK_KEY,
+        f"because id is the same in rows 8 and {len(MANY) + 1}",
+    ),
+    "the user's": (["id,x", "1,a", "1,b"], ("x",), ("x",), None),
+    "the user's in another case": (["ID,X", "1,a"], ("x",), ("X",), None),
+    "the user's is not unique": (["id,x", "1,a", "2,a"], ("x",), FALLBACK_KEY, "because x is the same in rows 1 and 2"),
+    "the user's is not in the file": (["id,x", "1,a"], ("email",), FALLBACK_KEY, "the file has no column 'email'"),
+    "the user's is the row number": (["id", "1", "1"], FALLBACK_KEY, FALLBACK_KEY, None),
+}
+
+
+@pytest.mark.parametrize(("lines", "of_user", "key", "warning"), KEYS.values(), ids=KEYS)
+def test_the_key_of_a_first_load(
+    lines: list[str], of_user: tuple[str, ...] | None, key: tuple[str, ...], warning: str | None
+) -> None:
+    layout = fit(lines, Catalog(DOCUMENTED, frozenset(), of_user))
+    assert layout.key == key
+    found = [text for text in warnings(layout) if "key" in text]
+    assert len(found) == (warning is not None)
+    assert (warning or "") in "".join(found)
+
+
+TABLE_KEYS: dict[str, tuple[list[str], tuple[str, ...], tuple[str, ...] | None, tuple[str, ...], str | None]] = {
+    # name: (file, key of the table, key that the user sets, key, part of the warning)
+    "it stays": (["user_id,credential,id", "1,a,x"], ("id",), None, ("id",), None),
+    "it is not verified here": (["id", "1", "1"], ("id",), None, ("id",), None),
+    "the file spells it otherwise": (["ID", "1"], ("id",), None, ("id",), None),
+    "the user's replaces it": (["id,x", "1,a"], ("id",), ("x",), ("x",), None),
+    "the row number stays, and a line says how to get a key": (
+        ["id", "1"],
+        FALLBACK_KEY,
+        None,
+        FALLBACK_KEY,
+        "to have the key id, load into a new table (--full-refresh)",
+    ),
+    "the row number stays, whatever the user sets": (["x,y", "1,2"], FALLBACK_KEY, ("x",), FALLBACK_KEY, None),
+}
+
+
+@pytest.mark.parametrize(("lines", "of_table", "of_user", "key", "warning"), TABLE_KEYS.values(), ids=TABLE_KEYS)
+def test_the_key_of_a_later_load(
+    lines: list[str],
+    of_table: tuple[str, ...],
+    of_user: tuple[str, ...] | None,
+    key: tuple[str, ...],
+    warning: str | None,
+) -> None:
+    layout = fit(lines, Catalog(DOCUMENTED, frozenset(), of_user), Table(of_table, of_table))
+    assert layout.key == key
+    assert (warning or "") in "".join(warnings(layout))
+    assert bool(warnings(layout)) == bool(warning)
+
+
+@pytest.mark.parametrize("of_user", [None, ("email",)])
+def test_a_later_file_without_the_key_is_an_error(of_user: tuple[str, ...] | None) -> None:
+    catalog = Catalog(DOCUMENTED, frozenset(), of_user)
+    with pytest.raises(TapError, match=r"email can't be the key: the file has no column 'email'\. Set the stream's"):
+        fit(["id,x", "1,a"], catalog, Table(("email",), ("email",)))
+
+
+TYPES: dict[str, tuple[list[str], Catalog, Table, str, bool]] = {
+    # name: (file, catalog, table, type of `enabled`, whether a warning names it)
+    "as documented": (["id,enabled", "1,true", "2,"], CATALOG, Table(), "boolean", False),
+    "the head contradicts": (["id,enabled", "1,yes"], CATALOG, Table(), "string", True),
+    "a row far behind the sample contradicts": (["id,enabled", *MANY, "x,yes"], CATALOG, Table(), "string", True),
+    "text before": (["id,enabled", "1,true"], CATALOG, Table(("id",), (), frozenset({"enabled"})), "string", False),
+    "a later load: the head decides": (["id,enabled", "1,yes"], CATALOG, Table(("id",)), "string", True),
+    "a later load: rows behind it are an error then": (
+        ["id,enabled", *MANY, "x,yes"],
+        CATALOG,
+        Table(("id",)),
+        "boolean",
+        False,
+    ),
+    "the user insists on another type": (
+        ["id,enabled", *MANY, "x,yes"],
+        Catalog({**DOCUMENTED, "enabled": {"type": ["integer", "null"]}}),
+        Table(),
+        "integer",
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(("lines", "catalog", "table", "kind", "is_named"), TYPES.values(), ids=TYPES)
+def test_types_are_verified_over_the_whole_first_file(
+    lines: list[str], catalog: Catalog, table: Table, kind: str, *, is_named: bool
+) -> None:
+    layout = fit(lines, catalog, table)
+    assert {column.name: column.kind for column in layout.columns}["enabled"] == kind
+    assert any("loaded as text" in text and "enabled" in text for text in warnings(layout)) is is_named
+    assert ("enabled" in layout.text_columns) == (kind == "string")
+
+
+def test_key_and_types_may_fail_at_once() -> None:
+    layout = fit(["id,enabled,flag", *(f"{line}," for line in MANY), "7,yes,true"])
+    assert layout.key == FALLBACK_KEY
+    assert layout.text_columns == {"enabled"}
+    assert len(warnings(layout)) == 2
+
+
+def test_text_that_is_no_csv_is_unusable() -> None:
+    with pytest.raises(FileUnusable, match=r"it is text, not CSV\. Make a new export"):
+        fit(["Sorry, we could not find that, or it is gone"])
+
+
+# --- what a file is compared with
+
+A, B, C = export("a", at(1)), export("b", at(2)), export("c", at(3))
+LAYOUT = fit(["id,x", "1,a"], Catalog(DOCUMENTED, frozenset(), ("id",)))
+ROWS_WITHOUT_KEY = fit(["x,y", "1,a"])
+LISTED = ("a", "b", "c", "p", "q")
+LOADED: dict[str, Any] = {
+    "replication_key_value": at(1),
+    "export_ids": ["a"],
+    "key_properties": ["id"],
+    "table_version": 7,
+    "row_count": 20,
+    "holdings": [["a", "f"]],
+    "holdings_bookmark": [at(1), "a"],
+}
+NO_LOAD = "there is no earlier load to compare with"
+NO_KEY = "rows without a unique key can't be compared"
+OTHER_SHAPE = "columns, types, key or maps differ from those of the last load"
+NOT_COMPARED = "the last load was without changes_only"
+OFF = {**LOADED, "holdings": [["a", None]]}
+GONE = "1 of 2 earlier exports no longer exist"
+ALL_GONE = "1 of 1 earlier exports no longer exist"
+MANY_BETWEEN = [f"n{number:02}" for number in range(40)]
+
+Compared = tuple[dict[str, Any], dict[str, Any], list[str], list[str], str | None, str | None]
+COMPARISONS: dict[str, Compared] = {
+    # name: (state, arguments, ids of the holdings, ids of the files, why all rows are emitted, what is lost)
+    "one night after another": (LOADED, {}, ["a"], ["a"], None, None),
+    "the first load": ({}, {}, [], [], NO_LOAD, None),
+    "the first load, again": (
+        {"key_properties": ["id"], "holdings": [["c", "f"]], "holdings_bookmark": [""]},
+        {},
+        [],
+        [],
+        NO_LOAD,
+        None,
+    ),
+    "the first load was of an older export: its rows may be there": (
+        {"key_properties": ["id"], "holdings": [["a", "f"]], "holdings_bookmark": [""]},
+        {},
+        ["a"],
+        ["a"],
+        NO_LOAD,
+        None,
+    ),
+    "interrupted before": ({**LOADED, "holdings": [["a", "f"], ["c", "f"]]}, {}, ["a"], ["a"], None, None),
+    "an older night was interrupted": (
+        {**LOADED, "holdings": [["a", "f"], ["p", "f"]]},
+        {},
+        ["a", "p"],
+        ["a", "p"],
+        None,
+        None,
+    ),
+    "one between, whose state may be lost": (LOADED, {"between": ["b"]}, ["a", "b"], ["a", "b"], None, None),
+    "one between that is remembered": (
+        {**LOADED, "holdings": [["a", "f"], ["b", "f"]]},
+        {"between": ["b"]},
+        ["a", "b"],
+        ["a", "b"],
+        None,
+        None,
+    ),
+    "one between that is remembered, of another look": (
+        {**LOADED, "holdings": [["a", "f"], ["b", "g"]]},
+        {"between": ["b"]},
+        ["a", "b"],
+        ["a", "b"],
+        OTHER_SHAPE,
+        None,
+    ),
+    "the last night was without comparison: keys that are gone are found": (OFF, {}, ["a"], ["a"], NOT_COMPARED, None),
+    "a named export in between was without comparison": (
+        {**LOADED, "holdings": [["a", "f"], ["p", None]]},
+        {},
+        ["a", "p"],
+        ["a", "p"],
+        NOT_COMPARED,
+        None,
+    ),
+    "0.1.0": (
+        {name: LOADED[name] for name in ("replication_key_value", "export_ids", "key_properties")},
+        {},
+        ["a"],
+        ["a"],
+        NOT_COMPARED,
+        None,
+    ),
+    "other columns": (LOADED, {"fingerprint": "g"}, ["a"], ["a"], OTHER_SHAPE, None),
+    "interrupted, with other columns": (
+        {**LOADED, "holdings": [["a", "f"], ["c", "g"]]},
+        {},
+        ["a"],
+        ["a"],
+        OTHER_SHAPE,
+        None,
+    ),
+    "another key: nothing is compared": (
+        {**LOADED, "key_properties": ["email"]},
+        {"fingerprint": "g"},
+        ["a"],
+        [],
+        OTHER_SHAPE,
+        None,
+    ),
+    "no key": (LOADED, {"layout": ROWS_WITHOUT_KEY}, ["a"], [], NO_KEY, None),
+    "full table": (
+        LOADED,
+        {"is_full_table": True},
+        ["a"],
+        ["a"],
+        "the replication method is FULL_TABLE",
+        None,
+    ),
+    "full table: the same export": (
+        {**LOADED, "holdings": [["c", "f"]]},
+        {"is_full_table": True},
+        [],
+        [],
+        "the replication method is FULL_TABLE",
+        None,
+    ),
+    "versions": (LOADED, {"needs_version": True}, ["a"], ["a"], None, None),
+    "versions, and the last load had none": (
+        {**LOADED, "table_version": None},
+        {"needs_version": True},
+        ["a"],
+        [],
+        "the last load had no version for ACTIVATE_VERSION messages",
+        None,
+    ),
+    "no versions, and the last load had none": ({**LOADED, "table_version": None}, {}, ["a"], ["a"], None, None),
+    "versions, all rows: the target deletes what is gone": (
+        LOADED,
+        {"needs_version": True, "fingerprint": "g"},
+        ["a"],
+        [],
+        OTHER_SHAPE,
+        None,
+    ),
+    "the one loaded last is gone": (
+        LOADED,
+        {"between": ["b"], "listed": ["b", "c"]},
+        ["a", "b"],
+        ["b"],
+        GONE,
+        GONE,
+    ),
+    "one between is gone": (
+        {**LOADED, "holdings": [["a", "f"], ["p", "f"]]},
+        {"listed": ["a", "c"]},
+        ["a", "p"],
+        ["a"],
+        GONE,
+        GONE,
+    ),
+    "all are gone": (
+        LOADED,
+        {"listed": ["c"]},
+        ["a"],
+        [],
+        ALL_GONE,
+        ALL_GONE,
+    ),
+    "gone, and versions": (
+        LOADED,
+        {"between": ["b"], "listed": ["b"], "needs_version": True},
+        ["a", "b"],
+        [],
+        GONE,
+        None,
+    ),
+    "gone, and no key": (LOADED, {"listed": [], "layout": ROWS_WITHOUT_KEY}, ["a"], [], NO_KEY, None),
+    "gone, and without comparison before": (
+        OFF,
+        {"listed": []},
+        ["a"],
+        [],
+        NOT_COMPARED,
+        ALL_GONE,
+    ),
+    "thirty": (
+        LOADED,
+        {"between": MANY_BETWEEN[:29], "listed": ["a", *MANY_BETWEEN]},
+        ["a", *MANY_BETWEEN[:29]],
+        ["a", *MANY_BETWEEN[:29]],
+        None,
+        None,
+    ),
+    "thirty-one: the one loaded last, and the newest": (
+        LOADED,
+        {"between": MANY_BETWEEN[:30], "listed": ["a", *MANY_BETWEEN]},
+        ["a", *MANY_BETWEEN[:30]],
+        ["a", *MANY_BETWEEN[1:30]],
+        "31 earlier exports may have left rows, of which 30 are compared",
+        "31 earlier exports may have left rows, of which 30 are compared",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_what_a_file_is_compared_with(name: str) -> None:
+    values, arguments, holdings, wanted, reason, lost = COMPARISONS[name]
+    usual = {
+        "layout": LAYOUT,
+        "fingerprint": "f",
+        "between": (),
+        "listed": LISTED,
+        "is_full_table": False,
+        "needs_version": False,
+    }
+    found = plan_comparison(C, state=RowState.parse(values), **{**usual, **arguments})
+    assert [h.export_id for h in found.holdings] == holdings
+    assert list(found.wanted) == wanted
+    assert (found.reason, found.lost) == (reason, lost)
+    assert len(found.wanted) <= MAX_COMPARED
+
+
+@pytest.mark.parametrize("reason", [None, "so"])
+def test_a_file_that_is_gone_for_good_leads_to_all_rows(reason: str | None) -> None:
+    found = Comparison((Holding("a"),), ("a",), reason).losing("why")
+    assert found == Comparison((Holding("a"),), ("a",), reason or "why", "why")
+
+
+# --- what a load emits
+
+CONFIG: dict[str, Any] = {
+    "emit_activate_version_messages": False,
+    "snapshots": "latest",
+    "max_deleted_percent": 50,
+    "changes_only": True,
+}
+VERSIONS = {**CONFIG, "emit_activate_version_messages": True}
+FILE, EMPTY = csv_file("id,x", "1,a", "2,b"), csv_file("id,x")
+
+
+def plan(
+    values: dict[str, Any] | None = None,
+    *,
+    config: dict[str, Any] = CONFIG,
+    loaded: Any = C,
+    counts: Counts | None = None,
+    problem: str | None = None,
+    **arguments: Any,
+) -> LoadPlan:
+    """Plan a load; with counts, of a file that was compared."""
+    state = RowState.parse(LOADED if values is None else values)
+    file = arguments.pop("file", FILE)
+    layout = arguments.pop("layout", LAYOUT)
+    if counts:
+        changed, gone = Rows(file, layout.columns, None, 1), (Rows(FILE, layout.columns),)
+        arguments["changes"] = Changes(changed, gone, counts, problem)
+    return plan_load(loaded, file, layout, state, config, **{"now": 1000, "fingerprint": "f", **arguments})
+
+
+SAME = Counts(unchanged=20)
+VERSION_RULES: dict[str, tuple[LoadPlan, int | None, bool]] = {
+    # name: (plan, version, whether the target may delete all other rows)
+    "no versions": (plan(), None, False),
+    "the first load": (plan({}, config=VERSIONS), 1000, True),
+    "a full load": (plan(config=VERSIONS), 1000, True),
+    "the second of the last version": (plan({**LOADED, "table_version": 1000}, config=VERSIONS), 1001, True),
+    "a clock that was set back": (plan({**LOADED, "table_version": 5000}, config=VERSIONS), 5001, True),
+    "changes repeat the last version": (plan(config=VERSIONS, counts=SAME), 7, False),
+    "all rows after a comparison": (plan(config=VERSIONS, counts=SAME, problem="so"), 1000, True),
+    "all rows for a reason": (plan(config=VERSIONS, counts=SAME, comparison=Comparison(reason="so")), 1000, True),
+    "BATCH files have no version": (plan(config={**VERSIONS, "batch_config": {"x": 1}}), None, False),
+    "a part": (plan(config=VERSIONS, loaded=export("c", at(3), filter="x")), 1000, False),
+    "an older export": (plan({**LOADED, "replication_key_value": at(4)}, config=VERSIONS), 1000, False),
+    "a named one": (plan(config={**VERSIONS, "export_ids": ["c"]}), 1000, True),
+    "a named one, where all are read": (
+        plan(config={**VERSIONS, "export_ids": ["c"], "snapshots": "all"}),
+        1000,
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(("planned", "version", "replaces"), VERSION_RULES.values(), ids=VERSION_RULES)
+def test_which_version_a_load_has(planned: LoadPlan, version: int | None, *, replaces: bool) -> None:
+    assert (planned.version, planned.replaces_table) == (version, replaces)
+
+
+@pytest.mark.parametrize(
+    ("emits", "batch", "has"), [(False, None, False), (True, None, True), (True, {"x": 1}, False), (True, {}, True)]
+)
+def test_whether_messages_have_versions(batch: Any, *, emits: bool, has: bool) -> None:
+    assert has_versions({"emit_activate_version_messages": emits, "batch_config": batch}) is has
+    assert has_versions({"emit_activate_version_messages": emits}) is emits
+
+
+NAMED = {**CONFIG, "export_ids": ["c"]}
+MOVES: dict[str, tuple[LoadPlan, bool]] = {
+    "newer than the bookmark": (plan(), True),
+    "the first": (plan({}), True),
+    "the same again": (plan({**LOADED, "replication_key_value": at(3), "export_ids": ["c"]}), True),
+    "another of the same instant": (plan({**LOADED, "replication_key_value": at(3), "export_ids": ["d"]}), True),
+    "older": (plan({**LOADED, "replication_key_value": at(4)}), False),
+    "a part": (plan(loaded=export("c", at(3), filter="x")), False),
+    "a part before the first load": (plan({}, loaded=export("c", at(3), filter="x")), False),
+    "an export with an empty filter": (plan(loaded=export("c", at(3), filter={})), True),
+    "a named one": (plan(config=NAMED), True),
+    "a named one, older": (plan({**LOADED, "replication_key_value": at(4)}, config=NAMED), False),
+    "a named one, where all are read": (plan(config={**NAMED, "snapshots": "all"}), False),
+    "all are read": (plan(config={**CONFIG, "snapshots": "all", "export_ids": []}), True),
+    "an empty file": (plan(file=EMPTY), True),
+}
+
+
+@pytest.mark.parametrize(("planned", "moves"), MOVES.values(), ids=MOVES)
+def test_whether_a_load_moves_the_bookmark(planned: LoadPlan, *, moves: bool) -> None:
+    assert planned.moves_bookmark is moves
+
+
+HELD_TWO = (Holding("a", "f"), Holding("b", "f"))
+COMPARED = Comparison(HELD_TWO, ("a", "b"))
+PART = export("p", at(3), filter="x")
+AFTER: dict[str, tuple[LoadPlan, int, list[Holding]]] = {
+    # name: (plan, rows of the file, the exports of which the table may hold rows)
+    "changes": (plan(counts=SAME, comparison=COMPARED), 20, [Holding("c", "f")]),
+    "all rows": (plan(comparison=COMPARED), 20, [Holding("c", "f")]),
+    "without comparison": (plan(fingerprint=None), 20, [Holding("c")]),
+    "an empty file changes nothing": (plan(file=EMPTY, comparison=COMPARED), 0, [*HELD_TWO]),
+    "an empty file before any other": (plan({}, file=EMPTY), 0, []),
+    "an empty file without comparison": (plan(file=EMPTY, fingerprint=None), 0, [Holding("a", "f")]),
+    "a part: its rows are beside the others": (
+        plan(loaded=PART, fingerprint=None),
+        5,
+        [Holding("a", "f"), Holding("p")],
+    ),
+    "a part, again": (
+        plan({**LOADED, "holdings": [["a", "f"], ["p", None], ["q", None]]}, loaded=PART, fingerprint=None),
+        5,
+        [Holding("a", "f"), Holding("q"), Holding("p")],
+    ),
+    "an empty part": (plan(loaded=PART, file=EMPTY, fingerprint=None), 0, [Holding("a", "f")]),
+    "an older one": (
+        plan({**LOADED, "replication_key_value": at(4), "holdings_bookmark": [at(4), "a"]}, fingerprint=None),
+        5,
+        [Holding("a", "f"), Holding("c")],
+    ),
+    "the same again": (
+        plan({**LOADED, "holdings": [["c", "f"], ["a", "f"]]}, fingerprint=None),
+        5,
+        [Holding("c")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("planned", "rows", "held"), AFTER.values(), ids=AFTER)
+def test_what_the_table_may_hold_afterwards(planned: LoadPlan, rows: int, held: list[Holding]) -> None:
+    assert list(planned.holdings_after(rows)) == held
+
+
+EMITTED: dict[str, tuple[LoadPlan, bool, bool, str | None, str | None]] = {
+    # name: (plan, whether all rows are emitted, whether some are gone, a note, a warning)
+    "changes": (plan(counts=Counts(1, 2, 3, 14), comparison=COMPARED), False, True, None, None),
+    "no comparison": (plan(), True, False, None, None),
+    "nothing to compare with": (plan(comparison=Comparison(reason=NO_LOAD)), True, False, f"emitted: {NO_LOAD}", None),
+    "keys that are gone, although all rows are emitted": (
+        plan(counts=Counts(deleted=3), comparison=Comparison(reason=OTHER_SHAPE)),
+        True,
+        True,
+        f"all rows are emitted: {OTHER_SHAPE}",
+        None,
+    ),
+    "older deletions are lost": (
+        plan(counts=Counts(deleted=3), comparison=Comparison(reason=GONE, lost=GONE)),
+        True,
+        True,
+        None,
+        f"older deletions can't be seen: {GONE}",
+    ),
+    "older deletions are lost, and there is another reason": (
+        plan(comparison=Comparison(reason=OTHER_SHAPE, lost=GONE)),
+        True,
+        False,
+        None,
+        f"older deletions can't be seen: {GONE}",
+    ),
+    "an earlier file can't be read": (
+        plan(counts=Counts(deleted=3), comparison=COMPARED, problem="an earlier export can't be read (x)"),
+        True,
+        True,
+        None,
+        "older deletions can't be seen: an earlier export can't be read (x)",
+    ),
+    "an empty file": (plan(file=EMPTY, comparison=Comparison(reason=GONE, lost=GONE)), True, False, None, None),
+    "an empty file that was compared": (plan(file=EMPTY, counts=Counts(deleted=300)), False, False, None, None),
+}
+
+
+@pytest.mark.parametrize(("planned", "is_full", "has_gone", "note", "warning"), EMITTED.values(), ids=EMITTED)
+def test_what_a_load_emits(
+    planned: LoadPlan, note: str | None, warning: str | None, *, is_full: bool, has_gone: bool
+) -> None:
+    assert planned.is_full is is_full
+    assert planned.emitted.place == (0 if is_full else 1)  # the rows that differ, or all of the file
+    assert bool(planned.gone) is has_gone
+    # Notes of the layout come first.
+    notes = planned.notes[len(LAYOUT.notes) :]
+    assert [n.is_warning for n in notes] == ([False] if note else []) + ([True] if warning else [])
+    assert all((warning or note or "") in n.text for n in notes)
+
+
+VERIFIED: dict[str, tuple[LoadPlan, bool]] = {
+    "the first load: the whole file was verified": (plan({}), True),
+    "a later load": (plan(), False),
+    "a comparison verifies it": (plan(counts=SAME), True),
+    "row numbers need no proof": (plan(layout=ROWS_WITHOUT_KEY), True),
+}
+
+
+@pytest.mark.parametrize(("planned", "is_verified"), VERIFIED.values(), ids=VERIFIED)
+def test_whether_the_key_is_verified_before(planned: LoadPlan, *, is_verified: bool) -> None:
+    assert planned.is_key_verified is is_verified
+
+
+@pytest.mark.parametrize(
+    ("planned", "read", "rows"),
+    [
+        (plan(), 20, 20),
+        (plan(counts=Counts(1, 2, 3, 14)), 3, 17),
+        (plan(counts=Counts(1, 2, 3, 14), problem="x"), 17, 17),
+        (plan(file=EMPTY), 0, 0),
+    ],
+    ids=["all", "changes", "all after a comparison", "empty"],
+)
+def test_how_many_rows_a_file_has(planned: LoadPlan, read: int, rows: int) -> None:
+    assert planned.rows(read) == rows
+
+
+# --- a part that passes for a whole
+
+TOO_MANY: list[tuple[int, int, float, bool]] = [
+    # (rows that are gone, rows before, max_deleted_percent, whether that is too many)
+    (0, 0, 0, False),
+    (-5, 10, 50, False),
+    (10, 10, 0, False),
+    (11, 11, 50, True),
+    (10, 11, 50, False),
+    (11, 22, 50, False),
+    (11, 21, 50, True),
+    (50, 100, 50, False),
+    (51, 100, 50, True),
+    (11, 1_000_000, 0, True),
+    (11, 11, 100, False),
+    (1_000_000, 1_000_000, 100, False),
+    (999, 1000, 99.9, False),
+    (1000, 1000, 99.9, True),
+    (125, 1000, 12.5, False),
+    (126, 1000, 12.5, True),
+    (11, 0, 50, True),
+]
+
+
+@pytest.mark.parametrize(("deleted", "before", "percent", "is_too_many"), TOO_MANY)
+def test_how_many_rows_may_be_gone(deleted: int, before: int, percent: float, *, is_too_many: bool) -> None:
+    text = too_many_deleted(deleted, before, percent)
+    assert (text is not None) is is_too_many
+    if text:
+        assert f"{deleted:,} of {before:,} rows are gone" in text
+        assert f"max_deleted_percent ({percent:g})" in text
+        assert "set max_deleted_percent to 100 for one run" in text
+
+
+@pytest.mark.parametrize("problem", [None, "an earlier export can't be read"])
+@pytest.mark.parametrize("reason", [None, OTHER_SHAPE])
+def test_a_load_fails_where_too_many_rows_are_gone(reason: str | None, problem: str | None) -> None:
+    comparison = Comparison(HELD_TWO, ("a", "b"), reason)
+    many = Counts(deleted=11, changed=4, unchanged=6)
+    with pytest.raises(TapError, match=r"^Stream users, export x: 11 of 21 rows are gone, .* for one run\.$") as raised:
+        plan(counts=many, comparison=comparison, problem=problem)
+    assert len(raised.value.lines) == 1
+    assert plan(counts=many, comparison=comparison, config={**CONFIG, "max_deleted_percent": 53}).counts == many
+    assert plan(counts=Counts(deleted=11, changed=5, unchanged=6), comparison=comparison).gone
+
+
+# --- what the rows look like
+
+
+def shape(catalog: Catalog = CATALOG, parts: Sequence[tuple[str, ...]] = (), **config: Any) -> str:
+    """The fingerprint of a file."""
+    return fingerprint(fit(["id,x,enabled", "1,a,true"], catalog), config, parts)
+
+
+SHAPES: dict[str, str] = {
+    "usual": shape(),
+    "a column less": shape(Catalog(DOCUMENTED, frozenset({"enabled"}))),
+    "another type": shape(Catalog({**DOCUMENTED, "enabled": TEXT})),
+    "another key": shape(Catalog(DOCUMENTED, frozenset(), ("x",))),
+    "a map": shape(stream_maps={"users": {"x": None}}),
+    "flattening": shape(flattening_enabled=True),
+    "a part of an object is not selected": shape(parts=[("properties", "x", "properties", "y")]),
+}
+
+
+def test_rows_that_look_otherwise_have_another_fingerprint() -> None:
+    assert len(set(SHAPES.values())) == len(SHAPES)
+
+
+def test_what_does_not_change_the_look_of_rows() -> None:
+    assert shape(read_timeout=5, export_ids=["x"], start_date="2026-01-01") == SHAPES["usual"]
+    parts = [("properties", "x", "a"), ("properties", "x", "b")]
+    assert shape(parts=parts) == shape(parts=parts[::-1])
