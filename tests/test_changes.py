@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 SEQUENCES = 200
 NIGHTS = 3
-Rows = dict[str, list[str]]
+PAIR = ["user_id", "verified_credential_id"]
+Key = tuple[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +70,15 @@ def run_in_process(sandbox: Sandbox, state: Message, cut: random.Random | None =
     return Night(messages[: cut.randrange(len(messages))], is_whole=False)
 
 
+def key_of(record: Message) -> Key:
+    return record["user_id"], record["verified_credential_id"]
+
+
 @dataclass
 class Target:
     """A target that upserts, and marks the rows that have `_sdc_deleted_at`."""
 
-    rows: dict[str, Message] = field(default_factory=dict)
+    rows: dict[Key, Message] = field(default_factory=dict)
     state: Message = field(default_factory=dict)
 
     def receive(self, night: Night) -> None:
@@ -81,16 +86,16 @@ class Target:
         for message in night.messages:
             if message["type"] == "SCHEMA" and message["stream"] == "users":
                 validator = jsonschema.Draft202012Validator(message["schema"])
-                assert message["key_properties"] == ["id"]
+                assert message["key_properties"] == PAIR
             elif message["type"] == "RECORD" and message["stream"] == "users":
                 assert validator
                 validator.validate(message["record"])
-                self.rows[message["record"]["id"]] = message["record"]
+                self.rows[key_of(message["record"])] = message["record"]
             elif message["type"] == "ACTIVATE_VERSION":
                 pytest.fail("a version is activated")
         self.state = night.state or self.state
 
-    def table(self) -> dict[str, tuple[tuple[str, Any], ...]]:
+    def table(self) -> dict[Key, tuple[tuple[str, Any], ...]]:
         """The rows that are not marked: their own columns that have a value."""
         return {
             key: tuple((n, v) for n, v in sorted(row.items()) if not n.startswith("_sdc_") and v is not None)
@@ -101,42 +106,43 @@ class Target:
 
 @dataclass
 class World:
-    """Users who come, change, leave and return; columns that come and go."""
+    """Credentials of users, and users without any, who come, change, leave and return; columns that come and go."""
 
     rng: random.Random
-    columns: list[str] = field(default_factory=lambda: ["id", "email", "team"])
-    users: dict[str, dict[str, str]] = field(default_factory=dict)
+    columns: list[str] = field(default_factory=lambda: [*PAIR, "user_email", "team"])
+    rows: dict[Key, dict[str, str]] = field(default_factory=dict)
 
     def live(self) -> None:
         for _ in range(self.rng.randrange(1, 6)):
-            key = str(self.rng.randrange(12))
+            key = str(self.rng.randrange(5)), self.rng.choice(["", "a", "b"])
             action = self.rng.choice(["add", "add", "change", "remove"])
-            if action == "add" or key not in self.users:
-                self.users[key] = {
-                    name: self.rng.choice(["", "a", "b,c", "d\ne"]) for name in ("email", "team", "tier")
+            if action == "add" or key not in self.rows:
+                self.rows[key] = {
+                    name: self.rng.choice(["", "a", "b,c", "d\ne"]) for name in ("user_email", "team", "tier")
                 }
             elif action == "change":
-                self.users[key][self.rng.choice(["email", "team", "tier"])] = self.rng.choice(["", "a", "z"])
+                self.rows[key][self.rng.choice(["user_email", "team", "tier"])] = self.rng.choice(["", "a", "z"])
             else:
-                del self.users[key]
+                del self.rows[key]
         if self.rng.random() < 0.15:
-            self.columns = ["id", "email", "team"] + (["tier"] if "tier" not in self.columns else [])
+            self.columns = [*PAIR, "user_email", "team"] + (["tier"] if "tier" not in self.columns else [])
 
     def snapshot(self) -> bytes:
         """A file in any order of rows and columns, and with either quoting."""
-        columns, keys = self.columns[:], [*self.users]
+        columns, keys = self.columns[:], [*self.rows]
         self.rng.shuffle(columns)
         self.rng.shuffle(keys)
-        table = [columns, *([key if n == "id" else self.users[key][n] for n in columns] for key in keys)]
+        rows = [{**dict(zip(PAIR, key)), **self.rows[key]} for key in keys]
+        table = [columns, *([row[name] for name in columns] for row in rows)]
         if self.rng.random() < 0.5:
             return to_csv(table)
         quoted = (",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in table)
         return "\n".join(quoted).encode()
 
-    def table(self) -> dict[str, tuple[tuple[str, Any], ...]]:
+    def table(self) -> dict[Key, tuple[tuple[str, Any], ...]]:
         return {
-            key: tuple(sorted([("id", key), *((n, user[n]) for n in self.columns if n != "id" and user[n])]))
-            for key, user in self.users.items()
+            key: tuple(sorted([*zip(PAIR, key), *((n, row[n]) for n in self.columns if n not in PAIR and row[n])]))
+            for key, row in self.rows.items()
         }
 
 
@@ -145,9 +151,9 @@ def test_the_table_equals_the_newest_snapshot(shared: Sandbox, seed: int) -> Non
     rng = random.Random(seed)  # noqa: S311 (test data)
     shared.exports.clear()
     world, target = World(rng), Target()
-    before: dict[str, Any] = {}
+    before: dict[Key, Any] = {}
     base: SandboxExport | None = None
-    lost = set[str]()
+    lost = set[Key]()
     columns: list[str] | None = None
     for _ in range(NIGHTS):
         world.live()
@@ -164,14 +170,14 @@ def test_the_table_equals_the_newest_snapshot(shared: Sandbox, seed: int) -> Non
         night = run_in_process(shared, target.state)
         target.receive(night)
         wanted = world.table()
-        if not world.users:  # an empty file deletes nobody
+        if not world.rows:  # an empty file deletes nobody
             assert not night.records
             continue
         # Who left while nothing could be compared is not known.
         lost = (lost | (set(target.table()) - set(wanted) if has_gone else set())) - set(wanted)
         assert {k: v for k, v in target.table().items() if k not in lost} == wanted
         if columns == world.columns and not has_gone:
-            assert {r["id"] for r in night.records} == {
+            assert {key_of(r) for r in night.records} == {
                 key for key in {*before, *wanted} if before.get(key) != wanted.get(key)
             } - lost
         gone = [r for r in night.records if r["_sdc_deleted_at"]]
@@ -187,17 +193,17 @@ def run_night(sandbox: Sandbox, tap: Tap, rows: list[list[str]], state: Message,
     return run
 
 
-A = [["id", "email"], ["1", "a"], ["2", "b"]]
-B = [["id", "email"], ["2", "c"], ["3", "d"]]
+A = [["user_id", "user_email"], ["1", "a"], ["2", "b"]]
+B = [["user_id", "user_email"], ["2", "c"], ["3", "d"]]
 
 
 def ids(run: Any) -> list[str]:
-    return sorted(record["id"] for record in run.records("users"))
+    return sorted(record["user_id"] for record in run.records("users"))
 
 
 REASONS: list[tuple[dict[str, Any], list[list[str]], str]] = [
-    ({}, [["id", "email", "x"], ["2", "c", ""]], "columns, types, key or maps differ"),
-    ({"stream_maps": {"users": {"email": "email"}}}, B, "columns, types, key or maps differ"),
+    ({}, [["user_id", "user_email", "x"], ["2", "c", ""]], "columns, types, key or maps differ"),
+    ({"stream_maps": {"users": {"user_email": "user_email"}}}, B, "columns, types, key or maps differ"),
     ({"emit_activate_version_messages": True}, B, "the earlier load had no version"),
 ]
 
@@ -244,29 +250,31 @@ def test_a_load_without_the_setting_forgets_the_base(sandbox: Sandbox, tap: Tap)
 def test_an_old_cell_that_no_longer_reads_is_null(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
     """The deletion needs only the key and the mark."""
     catalog = copy.deepcopy(documented)
-    first = run_night(sandbox, tap, [["id", "score"], ["1", "7"], ["2", "n/a"]], {}, _catalog=catalog)
+    first = run_night(sandbox, tap, [["user_id", "score"], ["1", "7"], ["2", "n/a"]], {}, _catalog=catalog)
     for entry in catalog["streams"]:
         if entry["stream"] == "users":
             entry["schema"]["properties"]["score"] = {"type": ["integer", "null"]}
-    second = run_night(sandbox, tap, [["id", "score"], ["1", "7"]], first.state, _catalog=catalog)
+    second = run_night(sandbox, tap, [["user_id", "score"], ["1", "7"]], first.state, _catalog=catalog)
     gone = [record for record in second.records("users") if record["_sdc_deleted_at"]]
-    assert [(record["id"], record["score"]) for record in gone] == [("2", None)]
+    assert [(record["user_id"], record["score"]) for record in gone] == [("2", None)]
 
 
 def test_a_map_must_keep_the_mark_of_deleted_rows(sandbox: Sandbox, tap: Tap) -> None:
     sandbox.add("users", to_csv(A))
-    run = tap(changes_only=True, stream_maps={"users": {"id": "id", "email": "email", "__else__": None}})
+    run = tap(
+        changes_only=True, stream_maps={"users": {"user_id": "user_id", "user_email": "user_email", "__else__": None}}
+    )
     assert run.code == 1
     assert "a stream map drops _sdc_deleted_at" in run.errors[0]
 
 
 def test_deletions_are_found_on_the_night_that_switches_changes_on(sandbox: Sandbox, tap: Tap) -> None:
-    sandbox.add("users", to_csv([["id", "n"], ["1", "a"], ["2", "a"], ["3", "a"]]))
+    sandbox.add("users", to_csv([["user_id", "n"], ["1", "a"], ["2", "a"], ["3", "a"]]))
     first = tap()
-    sandbox.add("users", to_csv([["id", "n"], ["1", "a"], ["3", "b"]]))
+    sandbox.add("users", to_csv([["user_id", "n"], ["1", "a"], ["3", "b"]]))
     run = tap(changes_only=True, _state=first.state)
     assert run.code == 0, run.log
-    assert [(r["id"], bool(r["_sdc_deleted_at"])) for r in run.records("users")] == [
+    assert [(r["user_id"], bool(r["_sdc_deleted_at"])) for r in run.records("users")] == [
         ("1", False),
         ("3", False),
         ("2", True),

@@ -1,76 +1,215 @@
-"""What counts as a change of users, whose rows are verified credentials."""
+"""A row is a verified credential, and a user without any has one as well: its key, and what a night changes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
+import gzip
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from sandbox.data import HEADERS, to_csv, user_rows
+import pytest
+
+from sandbox.data import to_csv
 from tests.conftest import select
+from tests.upsert_target import UpsertTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from sandbox.server import Sandbox
-    from tests.conftest import Tap
+    from tests.conftest import Message, Run, Tap
 
-Cells = dict[str, str]
-Key = tuple[str, str]
+PAIR = ["user_id", "verified_credential_id"]
+FALLBACK = ["_sdc_export_id", "_sdc_row_number"]
+Key = tuple[str, ...]
 
-ROWS: list[Cells] = [dict(zip(HEADERS["users"], row, strict=True)) for row in user_rows(20)]
+
+def rows_of(run: Run) -> list[Message]:
+    """Return the rows of users, from RECORD messages or BATCH files."""
+    assert run.code == 0, run.log
+    rows = run.records("users")
+    for path in (Path(urlsplit(url).path) for m in run.of("BATCH", "users") for url in m["manifest"]):
+        if path.suffix == ".gz":
+            rows += map(json.loads, gzip.decompress(path.read_bytes()).splitlines())
+        else:
+            rows += pytest.importorskip("pyarrow.parquet").read_table(path).to_pylist()
+    return rows
+
+
+def key_of(row: Message) -> tuple[Any, ...]:
+    return tuple(row[name] for name in PAIR)
+
+
+def is_nullable(run: Run, name: str) -> bool:
+    return "null" in run.of("SCHEMA", "users")[-1]["schema"]["properties"][name]["type"]
+
+
+# --- the key of a user without a credential
+
+MAPS: dict[str, Message] = {
+    "plain": {},
+    "mapped": {"stream_maps": {"users": {"user_email": "md5(user_email) if user_email else None"}}},
+    "a mapped key": {"stream_maps": {"users": {name: f"{name}.lower()" for name in PAIR}}},
+    "flattened": {"flattening_enabled": True, "flattening_max_depth": 1},
+    "mapped and flattened": {
+        "stream_maps": {"users": {"copy": "verified_credential_id"}},
+        "flattening_enabled": True,
+        "flattening_max_depth": 1,
+    },
+}
+HEADER = [*PAIR, "user_email", "user_metadata"]
+TWO_NIGHTS = (
+    [["1", "x", "a", ""], ["1", "y", "a", ""], ["2", "", "b", "{}"], ["3", "", "c", ""]],
+    # The second user has a first credential, the third one is gone, and the fourth is new.
+    [["1", "x", "a", ""], ["1", "y", "a", ""], ["2", "z", "b", "{}"], ["4", "", "d", ""]],
+)
+
+
+@pytest.mark.parametrize("encoding", [None, "jsonl", "parquet"])
+@pytest.mark.parametrize("maps", MAPS)
+def test_the_key_of_a_user_without_a_credential_is_not_null(
+    sandbox: Sandbox, tap: Tap, tmp_path: Path, maps: str, encoding: str | None
+) -> None:
+    if encoding == "parquet":
+        pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    storage = {"encoding": {"format": encoding}, "storage": {"root": str(tmp_path)}, "batch_size": 2}
+    settings: Message = {**MAPS[maps], "changes_only": True, **({"batch_config": storage} if encoding else {})}
+    state: Message = {}
+    found = []
+    for table in TWO_NIGHTS:
+        sandbox.add("users", to_csv([HEADER, *table]))
+        run = tap(_state=state, **settings)
+        found.append({key_of(row): row["_sdc_deleted_at"] is not None for row in rows_of(run)})
+        assert run.of("SCHEMA", "users")[-1]["key_properties"] == PAIR
+        # The SDK declares every text that an expression makes as nullable.
+        assert maps == "a mapped key" or not any(is_nullable(run, name) for name in PAIR)
+        state = run.state
+    assert found == [
+        {("1", "x"): False, ("1", "y"): False, ("2", ""): False, ("3", ""): False},
+        {("2", ""): True, ("2", "z"): False, ("3", ""): True, ("4", ""): False},
+    ]
+
+
+def test_the_first_column_of_the_key_is_that_of_the_key_not_of_the_file(sandbox: Sandbox, tap: Tap) -> None:
+    for table in TWO_NIGHTS:
+        sandbox.add("users", to_csv([row[::-1] for row in [HEADER, *table]]))
+    run = tap(snapshots="all", changes_only=True)
+    assert len(rows_of(run)) == 8
+    assert not run.warnings
+    assert {tuple(m["key_properties"]) for m in run.of("SCHEMA", "users")} == {tuple(PAIR)}
+
+
+CATALOGS = ["discovered", "of an environment without exports", "without a key", "only the key in the schema"]
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["in the head", "beyond the head"])
+@pytest.mark.parametrize("origin", CATALOGS)
+def test_every_catalog_has_that_key(
+    sandbox: Sandbox, tap: Tap, documented: Message, origin: str, *, is_late: bool
+) -> None:
+    rows = [[str(n), f"c{n}", "x" * 120] for n in range(3000)] if is_late else []
+    sandbox.add("users", to_csv([[*PAIR, "user_alias"], *rows, ["u", "", ""], ["v", "", ""]]))
+    catalog = copy.deepcopy(documented) if "environment" in origin else select(tap.discover(), "users")
+    users = next(entry for entry in catalog["streams"] if entry["stream"] == "users")
+    assert users["key_properties"] == PAIR
+    if origin in {"without a key", "only the key in the schema"}:
+        del users["key_properties"]
+        del next(item for item in users["metadata"] if not item["breadcrumb"])["metadata"]["table-key-properties"]
+    if origin == "only the key in the schema":
+        for name in list(users["schema"]["properties"]):
+            if name not in PAIR:
+                del users["schema"]["properties"][name]
+    run = tap(_catalog=catalog)
+    assert [key_of(row) for row in rows_of(run)][-2:] == [("u", ""), ("v", "")]
+    assert run.of("SCHEMA", "users")[-1]["key_properties"] == PAIR
+    assert not any(is_nullable(run, name) for name in PAIR)
+    assert not run.warnings
+
+
+# --- what a night changes
+
+DAY, NEXT = "2026-01-02T03:04:05.000Z", "2026-01-03T03:04:05.000Z"
 LOGIN = ("user_lastVisit", "user_updatedAt", "verified_credential_lastSelectedAt")
-"""The columns that docs/changes.md advises to deselect."""
+COLUMNS = [*PAIR, "user_email", *LOGIN]
 
 
-def key_of(row: Cells) -> Key:
-    return row["user_id"], row["verified_credential_id"]
+def user(key: str, *credentials: str, seen: str = DAY, email: str = "a") -> list[list[str]]:
+    """The rows of a user."""
+    return [[key, credential, email, seen, seen, seen] for credential in credentials or [""]]
 
 
-def snapshot(rows: Iterable[Cells]) -> bytes:
-    return to_csv([HEADERS["users"], *(list(row.values()) for row in rows)])
+ONE = user("1", "wallet", "email")
+OTHERS = [*user("2", "wallet"), *user("3")]
+EVENTS: dict[str, tuple[list[list[str]], list[list[str]], tuple[str, ...], dict[Key, bool]]] = {
+    # name: (rows before, rows after, deselected columns, the keys that are sent, and whether they are deleted)
+    "a wallet is unlinked": (ONE, user("1", "email"), (), {("1", "wallet"): True}),
+    "a wallet is linked": (user("1", "email"), ONE, (), {("1", "wallet"): False}),
+    "a first credential": (user("1"), user("1", "email"), (), {("1", ""): True, ("1", "email"): False}),
+    "the last credential is gone": (user("1", "email"), user("1"), (), {("1", "email"): True, ("1", ""): False}),
+    "a wallet moves to another user": (
+        user("1", "wallet"),
+        user("4", "wallet"),
+        (),
+        {("1", "wallet"): True, ("4", "wallet"): False},
+    ),
+    "a login": (ONE, user("1", "wallet", "email", seen=NEXT), (), {("1", "wallet"): False, ("1", "email"): False}),
+    "a login of a user without a credential": (user("1"), user("1", seen=NEXT), (), {("1", ""): False}),
+    "a login where its columns are deselected": (ONE, user("1", "wallet", "email", seen=NEXT), LOGIN, {}),
+    "another e-mail address": (
+        ONE,
+        user("1", "wallet", "email", email="b"),
+        LOGIN,
+        {("1", "wallet"): False, ("1", "email"): False},
+    ),
+    "a user is gone": (ONE, [], (), {("1", "wallet"): True, ("1", "email"): True}),
+    "a user without a credential is gone": (user("1"), [], (), {("1", ""): True}),
+    "another order": (ONE, ONE[::-1], (), {}),
+}
 
 
-def changed(
-    sandbox: Sandbox, tap: Tap, night: list[Cells], *, without: tuple[str, ...] = ()
-) -> tuple[set[Key], set[Key]]:
-    """Load `ROWS` and then another night; return the keys of rows that are sent, and those of deleted ones."""
-    sandbox.add("users", snapshot(ROWS))
+@pytest.mark.parametrize("name", EVENTS)
+def test_what_a_night_sends(sandbox: Sandbox, tap: Tap, name: str) -> None:
+    before, after, without, sent = EVENTS[name]
+    target = UpsertTarget(hard_delete=True)
+    sandbox.add("users", to_csv([COLUMNS, *OTHERS, *before]))
     catalog = select(tap.discover(), "users", without=without)
-    first = tap(changes_only=True, _catalog=catalog)
-    assert len(first.records("users")) == len(ROWS), first.log
-    sandbox.add("users", snapshot(night))
-    second = tap(changes_only=True, _catalog=catalog, _state=first.state)
-    assert second.code == 0, second.log
-    records = second.records("users")
-    deleted = [record for record in records if record["_sdc_deleted_at"]]
-    return {key_of(record) for record in records if record not in deleted}, set(map(key_of, deleted))
+    first = tap(_catalog=catalog, changes_only=True)
+    list(target.read(first.out.encode()))
+    export = sandbox.add("users", to_csv([COLUMNS, *after, *OTHERS]))
+    second = tap(_catalog=catalog, changes_only=True, _state=target.state)
+    list(target.read(second.out.encode()))
+    assert {key_of(row): row["_sdc_deleted_at"] is not None for row in rows_of(second)} == sent
+    assert {row["_sdc_export_id"] for row in rows_of(second)} <= {export.id}
+    table = {key: row.record for key, row in target.tables["users"].rows.items()}
+    assert set(table) == {tuple(row[:2]) for row in [*after, *OTHERS]}
+    assert all(table[row[0], row[1]]["user_email"] == row[2] for row in after)
 
 
-def after_logins() -> list[Cells]:
-    """Every second user logs in."""
-    users = list(dict.fromkeys(row["user_id"] for row in ROWS))[::2]
-    time = dict.fromkeys(LOGIN, "2026-10-01T00:00:00.000Z")
-    return [row | time if row["user_id"] in users else row for row in ROWS]
+# --- tables of the earlier shape
 
 
-def test_a_login_changes_all_rows_of_a_user(sandbox: Sandbox, tap: Tap) -> None:
-    night = after_logins()
-    expected = {key_of(row) for row, before in zip(night, ROWS, strict=True) if row != before}
-    assert changed(sandbox, tap, night) == (expected, set())
-
-
-def test_a_login_alone_is_not_a_change_without_the_columns_that_it_sets(sandbox: Sandbox, tap: Tap) -> None:
-    assert changed(sandbox, tap, after_logins(), without=LOGIN) == (set(), set())
-
-
-def test_unlinking_a_wallet_deletes_its_row(sandbox: Sandbox, tap: Tap) -> None:
-    unlinked = next(row for row in ROWS if row["verified_credential_format"] == "blockchain")
-    night = [row for row in ROWS if row is not unlinked]
-    assert unlinked["user_id"] in {row["user_id"] for row in night}
-    assert changed(sandbox, tap, night) == (set(), {key_of(unlinked)})
-
-
-def test_a_first_credential_replaces_the_row_without_one(sandbox: Sandbox, tap: Tap) -> None:
-    without = next(row for row in ROWS if not row["verified_credential_id"])
-    first = {**without, "verified_credential_id": "11111111-2222-4333-8444-555555555555"}
-    night = [first if row is without else row for row in ROWS]
-    assert changed(sandbox, tap, night) == ({key_of(first)}, {key_of(without)})
+@pytest.mark.parametrize("changes", [False, True], ids=["all rows", "changes"])
+def test_a_table_without_a_key_goes_on_and_one_line_says_how_to_start_afresh(
+    sandbox: Sandbox, tap: Tap, *, changes: bool
+) -> None:
+    table = [HEADER, *TWO_NIGHTS[0]]
+    sandbox.add("users", to_csv(table))
+    catalog = select(tap.discover(), "users")
+    earlier = copy.deepcopy(catalog)
+    for item in next(entry for entry in earlier["streams"] if entry["stream"] == "users")["metadata"]:
+        if not item["breadcrumb"]:
+            item["metadata"]["table-key-properties"] = FALLBACK
+    settings: dict[str, Any] = {"_catalog": catalog, "changes_only": changes}
+    state = tap(**{**settings, "_catalog": earlier}).state
+    for _ in range(2):
+        export = sandbox.add("users", to_csv(table))
+        run = tap(**settings, _state=state)
+        assert [key_of(row) for row in rows_of(run)] == [(row[0], row[1] or None) for row in table[1:]]
+        assert run.of("SCHEMA", "users")[-1]["key_properties"] == FALLBACK
+        (warning,) = run.warnings
+        assert warning.startswith(f"Export {export.id}: the key of the table is {', '.join(FALLBACK)}")
+        assert f"to have the key {', '.join(PAIR)}, load into a new table (--full-refresh)." in warning
+        state = run.state
+    afresh = tap(**settings)
+    assert afresh.of("SCHEMA", "users")[-1]["key_properties"] == PAIR
+    assert not afresh.warnings

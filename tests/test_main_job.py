@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import jsonschema
+import pytest
 
-from sandbox.data import csv_file
+from sandbox.data import HEADERS, csv_file
 from tests.conftest import select, table, texts
 
 if TYPE_CHECKING:
@@ -113,3 +114,18 @@ def test_a_run_without_exports_succeeds(sandbox: Sandbox, tap: Tap) -> None:
     assert not run.of("RECORD")
     assert "There is no completed export of users yet" in run.log
     assert not sandbox.count("create")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b""], ids=["LF", "CRLF", "no line end"])
+def test_the_exports_of_a_new_environment_are_empty(sandbox: Sandbox, tap: Tap, end: bytes) -> None:
+    """They have a header and no rows."""
+    exports = {model: sandbox.add(model, ",".join(HEADERS[model]).encode() + end) for model in ("users", "visits")}
+    run = tap()
+    assert run.code == 0, run.log
+    assert not run.warnings
+    for model, key in (("users", ["user_id", "verified_credential_id"]), ("visits", ["id"])):
+        (schema,) = run.of("SCHEMA", model)
+        assert set(HEADERS[model]) < set(schema["schema"]["properties"])
+        assert schema["key_properties"] == key
+        assert not run.records(model)
+        assert run.bookmark(model)["replication_key_value"] == exports[model].completed_at

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from sandbox.data import csv_file, to_csv
+from sandbox.data import HEADERS, csv_file, to_csv, user_rows
 from tests.conftest import ROOT, table
 from tests.meltano_project import finish
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from sandbox.server import Sandbox
     from tests.conftest import Tap
     from tests.meltano_project import Postgres, Project
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 USERS, VISITS = csv_file("users", 500), csv_file("visits", 900)
 RUN = ("run", "tap-dynamic", "target-duckdb")
 PAIR = ["user_id", "verified_credential_id"]
+KEY_PLACES = [HEADERS["users"].index(name) for name in PAIR]
 ENABLED = "verified_credential_signInEnabled"
 
 
@@ -311,6 +314,95 @@ def test_changes_only_into_postgresql(project: Project, nights: list[str], postg
     project.feed("target-postgres", "".join(nights), **postgres.config, hard_delete=False)
     assert postgres.query(alive) == NIGHTS[-1]
     assert postgres.query(marked) == [["3"]]
+
+
+def five_nights() -> Iterator[list[list[str]]]:
+    """The rows of an environment in which each night some users log in, link, unlink, come, leave and are edited."""
+    header = HEADERS["users"]
+    place = {name: index for index, name in enumerate(header)}
+    seen, metadata, credential = place["user_lastVisit"], place["user_metadata"], place["verified_credential_id"]
+    without = [""] * (len(header) - len([name for name in header if name.startswith("user_")]))
+    users: dict[str, list[list[str]]] = {}
+    for row in user_rows(130):
+        users.setdefault(row[0], []).append(row)
+    coming = [users.pop(key) for key in list(users)[-10:]]
+    for night in range(5):
+        yield [row for rows in users.values() for row in rows]
+        keys = [key for key, rows in users.items() if rows[0][credential]]
+        single = [key for key, rows in users.items() if not rows[0][credential]]
+        for key in keys[night : night + 3]:  # a login changes all rows of a user
+            users[key] = [[*row[:seen], f"2026-10-0{night + 1}T00:00:00.5Z", *row[seen + 1 :]] for row in users[key]]
+        users[keys[10 + night]].pop()
+        users[keys[10 + night]] = users[keys[10 + night]] or [[*users[keys[0]][0][: -len(without)], *without]]
+        users[keys[20 + night]] = [[*users[keys[20 + night]][0][: -len(without)], *without]]  # no credential is left
+        donor = users.pop(keys[30 + night])  # gone, and the wallets are those of a user who had none
+        own = users[single[night]][0]
+        users[single[night]] = [[*own[: -len(without)], *row[-len(without) :]] for row in donor]
+        edited = json.dumps({"note": f'night "{night}", edited'})
+        users[keys[40]] = [[*row[:metadata], edited, *row[metadata + 1 :]] for row in users[keys[40]]]
+        for rows in coming[2 * night : 2 * night + 2]:
+            users[rows[0][0]] = rows
+
+
+def by_key(rows: Iterable[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Rows of a table, as the loaders write them, by key: names in lower case, date-times alike."""
+    found = {}
+    for row in rows:
+        values = {name.lower(): value for name, value in row.items() if not name.startswith("_sdc_")}
+        for name in ("createdat", "updatedat", "firstvisit", "lastvisit", "onboardingcompletedat"):
+            values[f"user_{name}"] = moment(values[f"user_{name}"])
+        selected = "verified_credential_lastselectedat"
+        values[selected] = moment(values[selected])
+        found[values["user_id"], values["verified_credential_id"]] = values
+    return found
+
+
+def moment(text: str | None) -> str | None:
+    """A date-time as `2026-01-02 03:04:05.678`, whoever wrote it."""
+    if not text:
+        return None
+    seconds, _, fraction = text.replace("T", " ").rstrip("Z").partition(".")
+    return f"{seconds}.{fraction:0<6}"
+
+
+def cells_by_key(rows: list[list[str]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """The rows of an export, as a table should have them."""
+    table = []
+    for row in rows:
+        cells: dict[str, Any] = {name: cell or None for name, cell in zip(HEADERS["users"], row, strict=True)}
+        cells["verified_credential_id"] = cells["verified_credential_id"] or ""
+        cells["user_metadata"] = cells["user_metadata"] and json.loads(cells["user_metadata"])
+        cells[ENABLED] = cells[ENABLED] and cells[ENABLED] == "true"
+        table.append(cells)
+    return by_key(table)
+
+
+@pytest.mark.parametrize("loader", ["target-duckdb", "target-postgres"])
+def test_after_each_of_five_nights_the_table_equals_the_export(
+    project: Project, tap: Tap, sandbox: Sandbox, postgres: Postgres, loader: str
+) -> None:
+    state: dict[str, Any] = {}
+    before: dict[tuple[str, ...], Any] = {}
+    for rows in five_nights():
+        sandbox.add("users", to_csv([HEADERS["users"], *rows]))
+        run = tap(changes_only=True, _state=state)
+        assert run.code == 0, run.log
+        state, wanted = run.state, {tuple(row[place] for place in KEY_PLACES): row for row in rows}
+        assert len(wanted) == len(rows)
+        changed = {key for key in {*before, *wanted} if before.get(key) != wanted.get(key)}
+        assert len(run.records("users")) == len(changed) > 10
+        if loader == "target-duckdb":
+            config = {"filepath": str(project.output / "nights.duckdb"), "default_target_schema": "dynamic"}
+            project.feed(loader, run.out, **config, hard_delete=True)
+            texts = [row[0] for row in project.duckdb("select to_json(t) from dynamic.users t", "nights")]
+        else:
+            project.feed(loader, run.out, **postgres.config)
+            alive = "select row_to_json(t) from dynamic.users t where _sdc_deleted_at is null"
+            texts = ["|".join(row) for row in postgres.query(alive)]
+        loaded = [json.loads(text) for text in texts]
+        assert len(loaded) == len(rows)
+        assert by_key(loaded) == cells_by_key(rows)
+        before = wanted
 
 
 def test_duckdb_needs_a_column_that_is_not_text(project: Project) -> None:
