@@ -10,8 +10,9 @@ import pytest
 from tap_dynamic.errors import FileUnusable, TapError
 from tap_dynamic.file.sample import HEAD_SIZE
 from tap_dynamic.load.changes import Changes, Rows, fingerprint, too_many_deleted
+from tap_dynamic.load.fitting import fit_file
 from tap_dynamic.load.index import Counts
-from tap_dynamic.load.plan import MAX_COMPARED, Comparison, LoadPlan, fit_file, has_versions, plan_comparison, plan_load
+from tap_dynamic.load.plan import MAX_COMPARED, Comparison, LoadPlan, has_versions, plan_comparison, plan_load
 from tap_dynamic.load.state import Holding, RowState
 from tap_dynamic.table.columns import FALLBACK_KEY
 from tap_dynamic.table.layout import Catalog, Layout, Table
