@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,7 +23,6 @@ from tap_dynamic.load.selection import (
 from tap_dynamic.redaction import first_line
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tap_dynamic.api.client import ExportsApi
@@ -155,6 +155,7 @@ class Run:
     def _load_unread(self) -> None:
         start = parse_datetime(self.config["start_date"]) if self.config.get("start_date") else None
         unread: list[Export] = []
+        reasons: list[tuple[str, bool]] = []
         for model, loader in self.loaders.items():
             completed, bookmark = snapshots_of(model, self.listed), loader.state.bookmark
             chosen = select_unread(
@@ -165,9 +166,12 @@ class Run:
                 is_full_table=loader.is_full_table,
             )
             if not chosen:
-                reason, is_warning = nothing_read_reason(model, completed, bookmark, start=start)
-                (loader.logger.warning if is_warning else loader.logger.info)("%s", reason)
+                reasons.append(nothing_read_reason(model, completed, bookmark, start=start))
             unread += chosen
+        # One model that is not used is fine; a run that can never load anything is worth an alert.
+        level = logging.WARNING if not unread and all(is_warning for _, is_warning in reasons) else logging.INFO
+        for reason, _ in reasons:
+            self.logger.log(level, "%s", reason)
         failed = set()
         for export in oldest_first(unread):
             # Later snapshots wait for one that failed: it would be read after them.

@@ -15,6 +15,7 @@ from tap_dynamic.table.columns import (
     find_candidate,
     fold,
     listed,
+    quoted,
     respelled,
 )
 from tap_dynamic.table.convert import reads_as
@@ -208,6 +209,9 @@ def _notes(  # noqa: PLR0913, PLR0917 (what they are about)
         yield Note(f"new columns are left out, because the catalog selects columns: {new_text}", is_warning=True)
     elif new:
         yield Note(f"new columns: {new_text}")
+    if sample.delimiter != ",":
+        name = {";": "a semicolon", "\t": "a tab"}.get(sample.delimiter, quoted(sample.delimiter))
+        yield Note(f"the delimiter is {name}, because the header has no comma")
     if missing:
         are_known = are_names(known, (), documented)
         yield Note(f"columns that the file lacks: {listed(missing) if are_known else f'{len(missing):,}'}")
