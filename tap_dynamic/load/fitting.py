@@ -149,7 +149,9 @@ def fit_file(  # noqa: PLR0913 (what it depends on, nothing hidden)
 def _verify_file(  # noqa: PLR0913 (what it depends on, nothing hidden)
     file: CsvFile, layout: Layout, catalog: Catalog, documented: Properties, logger: logging.Logger, *, has_key: bool
 ) -> Proof:
-    key = [column for column in layout.columns if column.is_key] if has_key else []
+    places = {column.name: column for column in layout.columns if column.is_key}
+    # In the order of the key, whatever that of the file: its first column must be filled.
+    key = [places[name] for name in layout.key if name in places] if has_key else []
     typed = [column for column in layout.columns if not insists_on_type(column.name, catalog, documented)]
     with ProgressLogger(f"{file.label}, key and types", "rows verified", logger) as progress:
         return verify_rows(
