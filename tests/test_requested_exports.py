@@ -33,7 +33,7 @@ def test_both_exports_are_requested_before_waiting(sandbox: Sandbox, tap: Tap) -
     assert kinds.count("create") == 2
     assert len(run.records("exports")) == 3
     assert {r["status"] for r in run.records("exports")} == {"completed"}
-    assert "requested_export_id" not in run.bookmark("users")
+    assert run.bookmark("users")["requested_export_id"] is None
     assert run.log.count("Waiting for export") == 1
 
 

@@ -216,7 +216,7 @@ def test_an_older_requested_export_never_replaces_newer_rows(sandbox: Sandbox, t
     newer = sandbox.add("users", csv_file("users", 4))
     state = tap(_state={"bookmarks": {"users": {"requested_export_id": older.id}}}).state
     assert state["bookmarks"]["users"]["export_ids"] == [newer.id]
-    assert "requested_export_id" not in state["bookmarks"]["users"]
+    assert state["bookmarks"]["users"]["requested_export_id"] is None
 
 
 def test_a_chunked_file_that_is_cut_after_its_last_byte_is_not_fetched_again(

@@ -121,7 +121,7 @@ def fit_file(  # noqa: PLR0913 (what it depends on, nothing hidden)
         msg = f"{file.label}: {problem}. Make a new export."
         raise FileUnusable(msg)
     fit = partial(fit_layout, file.sample, catalog, table, documented)
-    names = file_names(file.sample, catalog, table)
+    names = file_names(file.sample, catalog, table, documented)
     key = choose_key(names, candidates, of_user=catalog.key, of_table=table.key)
     layout, problem = fit(key), None
     missing = next((c.name for c in layout.columns if c.is_key and c.index is None), None)

@@ -119,13 +119,13 @@ class Run:
         is_all = reads_all(self.config)
         for model, loader in self.loaders.items():
             state = loader.state
-            known = state.known_export_ids if is_all else None
+            known = state.known_exports if is_all else None
             for note in failed_notes(model, self.listed, state.bookmark):
                 loader.logger.warning("%s", note)
             for note in passed_over_notes(model, self.listed, state.bookmark, known):
                 loader.logger.warning("%s", note)
             completed = snapshots_of(model, self.listed)
-            loader.state = state.knowing([e.id for e in completed] if is_all else None)
+            loader.state = state.knowing([e.id for e in completed] if is_all and completed else None)
 
     def _request(self) -> Iterator[Export]:
         """Request exports for all streams before any is waited for; yield those to read."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MAX_PENDING = timedelta(hours=24)
 """How long a requested export may be pending before it is given up."""
+SHORT_ID = 8
+"""Characters of an id that tell the exports of a list apart."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def nothing_read_reason(
 
 
 def passed_over_notes(
-    model: str, exports: Iterable[Export], bookmark: Bookmark | None, known_ids: Sequence[str] | None
+    model: str, exports: Iterable[Export], bookmark: Bookmark | None, known: Sequence[str] | None
 ) -> list[str]:
     """Name the completed exports of a model that are never read unless `export_ids` names them.
 
@@ -172,7 +174,7 @@ def passed_over_notes(
         model: `users` or `visits`.
         exports: All exports.
         bookmark: What was loaded.
-        known_ids: With `snapshots: all`, the exports that were listed in the run before; None where that is unknown.
+        known: With `snapshots: all`, the starts of the ids that were listed in the run before; None where unknown.
 
     Returns:
         Lines for the log; none for what earlier runs have named.
@@ -185,10 +187,11 @@ def passed_over_notes(
             f"{plural(len(parts), 'export')} of {model} passed over, because a filter made only a part:"
             f" {_ids(parts)}. To read one, name it in export_ids."
         )
-    if bookmark is None or known_ids is None:
+    if bookmark is None or known is None:
         return notes
-    loaded = {*known_ids, *bookmark.export_ids}
+    loaded = bookmark.export_ids
     late = [e for e in completed if not e.is_part and bookmark.covers(e) and e.id not in loaded]
+    late = [e for e in late if e.id[:SHORT_ID] not in known]
     if late:
         notes.append(
             f"{plural(len(late), 'export')} of {model} appeared after a newer one was loaded, and is not read:"

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tap_dynamic.errors import TapError
-from tap_dynamic.load.selection import Bookmark, bookmark_after, is_newest, is_obsolete
+from tap_dynamic.load.selection import SHORT_ID, Bookmark, bookmark_after, is_newest, is_obsolete
 from tap_dynamic.redaction import first_line
 from tap_dynamic.table.layout import Table
 
@@ -49,13 +49,13 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
         export_ids: The exports that were loaded of that very instant.
         requested_export_id: The export that was requested and is still to be read.
         key_properties: The key of the table; empty before the first load.
-        columns: The names of its columns.
+        columns: The names of its columns that are not documented ones.
         text_columns: Documented columns that were loaded as text.
         row_count: The number of rows of the export that was loaded last.
         table_version: The version of the last full load, where messages have one.
         holdings: The exports of which the table may hold rows: one where it is clean, more after an interrupted load.
         holdings_bookmark: The bookmark that the holdings belong to: its time and its exports.
-        known_export_ids: With `snapshots: all`, the exports that were listed in the last run.
+        known_exports: With `snapshots: all`, the exports listed in the last run: `SHORT_ID` characters of each id.
     """
 
     environment_id: str | None = None
@@ -70,7 +70,7 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
     table_version: int | None = None
     holdings: list[Holding] = []
     holdings_bookmark: list[str] = []
-    known_export_ids: list[str] | None = None
+    known_exports: list[str] | None = None
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], place: str = "the state of a stream") -> Self:
@@ -202,7 +202,8 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
 
     def knowing(self, export_ids: Iterable[str] | None) -> Self:
         """Remember the exports that are listed."""
-        return replace(self, known_export_ids=None if export_ids is None else sorted(export_ids))
+        known = None if export_ids is None else sorted({export_id[:SHORT_ID] for export_id in export_ids})
+        return replace(self, known_exports=known)
 
     def of_environment(self, environment_id: str) -> Self:
         """Name the environment."""

@@ -92,7 +92,8 @@ class RowStream(LoadingStream):
 
     @state.setter
     def state(self, state: RowState) -> None:
-        self.stream_state.update(state.of_environment(self.api.environment_id).values())
+        if state != self.state:
+            self.stream_state.update(state.of_environment(self.api.environment_id).values())
 
     @property
     def is_full_table(self) -> bool:

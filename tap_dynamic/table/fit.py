@@ -122,8 +122,9 @@ def fit_layout(  # noqa: PLR0913 (what it depends on, nothing hidden)
         key: The key.
         unreadable: Columns of which some cell beyond the sample does not read as the documented type.
     """
-    catalog = catalog.respelled(table.names)
-    names = file_names(sample, catalog, table)
+    known = known_names(table, documented)
+    catalog = catalog.respelled(known)
+    names = file_names(sample, catalog, table, documented)
     places = {name: index for index, name in enumerate(names)}
     cells = dict(_cells(names, sample))
     old_text = {fold(name) for name in table.text_columns}
@@ -147,15 +148,21 @@ def fit_layout(  # noqa: PLR0913 (what it depends on, nothing hidden)
         tuple(key),
         {"type": "object", "properties": {**schemas, **{name: documented[name] for name in sdc}}},
         table.text_columns | text,
-        (*table.names, *catalog.properties, *names),
-        tuple(emitted) if are_names(sample.header, catalog.properties, documented) else (),
+        (*known, *catalog.properties, *names),
+        tuple(n for n in emitted if n not in documented and are_names(sample.header, catalog.properties, documented)),
         tuple(_notes(turned, sample, places, emitted, catalog, documented)),
     )
 
 
-def file_names(sample: Sample, catalog: Catalog, table: Table) -> list[str]:
+def known_names(table: Table, documented: Properties) -> tuple[str, ...]:
+    """Return the names that columns have in the table; before the first load none is known."""
+    return (*table.key, *table.columns, *documented) if table.key else ()
+
+
+def file_names(sample: Sample, catalog: Catalog, table: Table, documented: Properties) -> list[str]:
     """Name the columns of a file as table and catalog do."""
-    return column_names(sample.header, [*table.names, *catalog.respelled(table.names).properties])
+    known = known_names(table, documented)
+    return column_names(sample.header, [*known, *catalog.respelled(known).properties])
 
 
 def afresh_note(names: Collection[str], table: Table, candidates: Iterable[Sequence[str]]) -> Iterator[Note]:

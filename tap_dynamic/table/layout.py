@@ -79,18 +79,13 @@ class Table:
 
     Args:
         key: Its key; None before the first load.
-        columns: The names of its columns.
+        columns: The names of its columns that are not documented ones.
         text_columns: Documented columns that were loaded as text.
     """
 
     key: tuple[str, ...] | None = None
     columns: tuple[str, ...] = ()
     text_columns: frozenset[str] = frozenset()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names that columns had on earlier nights."""
-        return (*(self.key or ()), *self.columns)
 
 
 @dataclass(frozen=True)
@@ -129,7 +124,7 @@ class Layout:
         schema: The JSON schema of the stream.
         text_columns: Documented columns that are loaded as text.
         known: The names that columns were matched with, whatever their case.
-        remembered: The names that later nights spell alike; none where the header may be none.
+        remembered: Undocumented names, which later nights spell alike; none where the header may be none.
         notes: What is worth a line in the log.
     """
 

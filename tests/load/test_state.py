@@ -34,7 +34,7 @@ FULL: dict[str, Any] = {
     "table_version": 1_772_000_000,
     "holdings": [["b", "f1"], ["p", None]],
     "holdings_bookmark": [at(2), "b", "b2"],
-    "known_export_ids": ["a", "b"],
+    "known_exports": ["a", "b"],
 }
 OLD: dict[str, Any] = {
     # as 0.1.0 wrote it
@@ -118,7 +118,7 @@ CORRUPT: dict[str, list[Any]] = {
     "table_version": ["SECRET", False, [5]],
     "holdings": ["SECRET", {"SECRET": None}, [[]], ["SECRET"], [[5]], [["SECRET", 5]]],
     "holdings_bookmark": ["SECRET", [None]],
-    "known_export_ids": [5, [5]],
+    "known_exports": [5, [5]],
 }
 
 
@@ -286,7 +286,7 @@ def test_what_a_loaded_export_changes_in_the_state(
     values: dict[str, Any], loaded: Any, arguments: dict[str, Any], changed: dict[str, Any]
 ) -> None:
     held = [Holding("b", "f1"), Holding("p")]
-    state = RowState.parse({"key_properties": ["id"], "known_export_ids": ["a"], **values})
+    state = RowState.parse({"key_properties": ["id"], "known_exports": ["a"], **values})
     arguments = {"rows": 5, "version": 9, "moves_bookmark": True, **arguments}
     after = state.committed(loaded, replication_key="_sdc_exported_at", holdings=held, **arguments)
     usual = {"replication_key": "_sdc_exported_at", "row_count": 5, "table_version": 9}
@@ -386,7 +386,7 @@ def test_no_id_is_remembered_and_nothing_is_dropped() -> None:
 
 @pytest.mark.parametrize(("ids", "known"), [(None, None), ([], []), (["b", "a"], ["a", "b"])])
 def test_the_exports_that_are_listed_are_remembered(ids: list[str] | None, known: list[str] | None) -> None:
-    assert RowState(known_export_ids=["z"]).knowing(ids).values() == {**RowState().values(), "known_export_ids": known}
+    assert RowState(known_exports=["z"]).knowing(ids).values() == {**RowState().values(), "known_exports": known}
 
 
 def test_the_environment_is_named() -> None:
