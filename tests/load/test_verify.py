@@ -62,14 +62,14 @@ PROOFS: dict[str, tuple[list[list[str]], list[Column], list[Column], Proof]] = {
 def test_what_rows_prove(
     rows: list[list[str]], key: list[Column], typed: list[Column], proof: Proof, count: int
 ) -> None:
-    read = []
+    read: list[int] = []
     chunks = ((at + 1, rows[at : at + count]) for at in range(0, len(rows), count))
     assert verify_rows("x", chunks, key, typed, read.append) == proof
     assert read == sorted(read)
 
 
 def test_rows_are_read_as_far_as_they_matter() -> None:
-    read = []
+    read: list[int] = []
 
     def chunks() -> Iterator[tuple[int, list[list[str]]]]:
         for number in range(1, 5):
