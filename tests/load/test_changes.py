@@ -13,7 +13,8 @@ from tap_dynamic.errors import FileUnusable, TapError
 from tap_dynamic.file.reader import CsvFile
 from tap_dynamic.load.changes import Changes, find_changes
 from tap_dynamic.load.index import Counts, RowIndex
-from tap_dynamic.table.layout import Catalog, Layout, Table, fit_layout
+from tap_dynamic.table.fit import fit_layout
+from tap_dynamic.table.layout import Catalog, Layout, Table
 from tests.builders import csv_file
 
 if TYPE_CHECKING:

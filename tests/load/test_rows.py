@@ -12,7 +12,8 @@ from tap_dynamic.load.changes import Rows, find_changes
 from tap_dynamic.load.index import RowIndex
 from tap_dynamic.load.plan import LoadPlan
 from tap_dynamic.load.rows import Tally, read_chunks
-from tap_dynamic.table.layout import Catalog, Layout, Table, fit_layout, with_deletions
+from tap_dynamic.table.fit import fit_layout
+from tap_dynamic.table.layout import Catalog, Layout, Table, with_deletions
 from tests.builders import at, csv_file, export
 
 LOGGER = logging.getLogger("test")

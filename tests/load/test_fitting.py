@@ -1,4 +1,4 @@
-"""Rules of load/verify.py: what the rows of a file prove of its key and types."""
+"""Rules of load/fitting.py: what the rows of a file prove of its key and types."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tap_dynamic.errors import TapError
-from tap_dynamic.load.verify import Proof, verify_rows
+from tap_dynamic.load.fitting import Proof, verify_rows
 from tap_dynamic.table.layout import Column
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def test_what_rows_prove(
 ) -> None:
     read: list[int] = []
     chunks = ((at + 1, rows[at : at + count]) for at in range(0, len(rows), count))
-    assert verify_rows("x", chunks, key, typed, read.append) == proof
+    assert verify_rows("x", chunks, key, typed, report=read.append) == proof
     assert read == sorted(read)
 
 
@@ -85,3 +85,8 @@ def test_rows_are_read_as_far_as_they_matter() -> None:
 def test_a_key_of_a_type_that_the_user_has_set_is_an_error() -> None:
     with pytest.raises(TapError, match=r"^x, row 2: the cell of column 'id' does not read as integer"):
         verify_rows("x", [(1, [["1"], ["SECRET"]])], [NUMBERED], [])
+
+
+def test_a_key_with_the_export_need_not_identify_each_row() -> None:
+    assert verify_rows("x", [(1, [["1"], ["1"]])], [ID], [], is_distinct=False) == Proof()
+    assert verify_rows("x", [(1, [["1"], [""]])], [ID], [], is_distinct=False) == Proof("id is empty in row 2")
