@@ -137,6 +137,10 @@ def fit_file(  # noqa: PLR0913 (what it depends on, nothing hidden)
             raise TapError(msg)
         return replace(layout, notes=(*layout.notes, *afresh_note(names, table, candidates)))
     proof = _verify_file(file, layout, catalog, documented, logger, has_key=not problem)
+    if not problem and not proof.unreadable.isdisjoint(key):  # as text, other keys are equal
+        layout = fit(key, unreadable=proof.unreadable)
+        as_text = _verify_file(file, layout, catalog, documented, logger, has_key=True)
+        proof = Proof(as_text.key_problem, proof.unreadable)
     problem = problem or proof.key_problem
     if problem or proof.unreadable:
         layout = fit(FALLBACK_KEY if problem else key, unreadable=proof.unreadable)

@@ -88,6 +88,18 @@ KEYS: dict[str, tuple[list[str], tuple[str, ...] | None, tuple[str, ...], str | 
     "the user's in another case": (["ID,X", "1,a"], ("x",), ("X",), None),
     "the user's is not unique": (["id,x", "1,a", "2,a"], ("x",), FALLBACK_KEY, "because x is the same in rows 1 and 2"),
     "the user's is not in the file": (["id,x", "1,a"], ("email",), FALLBACK_KEY, "the file has no column 'email'"),
+    "the user's has cells of another type far behind: keys are compared as text": (
+        ["id,flag", *(f"{line}true" for line in MANY), "x,soon", "0,true"],
+        ("id", "flag"),
+        FALLBACK_KEY,
+        f"because id, flag is the same in rows 1 and {len(MANY) + 2}",
+    ),
+    "the user's has cells of another type far behind, and is unique as text": (
+        ["id,flag", *(f"{line}true" for line in MANY), "0,1", "x,soon"],
+        ("id", "flag"),
+        ("id", "flag"),
+        None,
+    ),
     "the user's is the row number": (["id", "1", "1"], FALLBACK_KEY, FALLBACK_KEY, None),
 }
 
@@ -98,7 +110,7 @@ def test_the_key_of_a_first_load(
 ) -> None:
     layout = fit(lines, Catalog(DOCUMENTED, frozenset(), of_user))
     assert layout.key == key
-    found = [text for text in warnings(layout) if "key" in text]
+    found = [text for text in warnings(layout) if "the key is" in text]
     assert len(found) == (warning is not None)
     assert (warning or "") in "".join(found)
 
