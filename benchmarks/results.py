@@ -17,13 +17,11 @@ class Options:
 
     Args:
         rows: Rows of the file.
-        columns: Its columns.
         changed: Percent of the rows that differ on the second night.
         pairs: Runs of each candidate.
     """
 
-    rows: int = 600_000
-    columns: int = 11
+    rows: int = 98_000
     changed: float = 2
     pairs: int = 3
 
