@@ -48,7 +48,7 @@ def main() -> None:
         parser.error(f"There is no part {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}.")
     for part in arguments.parts or PARTS:
         result = PARTS[part](options)
-        print(f"{result.table}\n", flush=True)
+        print(result.table, *result.goals, sep="\n", end="\n\n", flush=True)
         if arguments.write:
             size = f"--rows {options.rows} --changed {options.changed:g} --pairs {options.pairs}"
             write_result(result, f"python3 -m benchmarks {part} {size}")

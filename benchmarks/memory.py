@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.data import users
 from benchmarks.measure import measure
-from benchmarks.results import Options, Result, markdown
+from benchmarks.results import Goal, Options, Result, markdown
 from benchmarks.taps import FIRST, LATER, PARQUET, REHEARSAL_ROWS, make_tap_candidates
 from sandbox.server import Sandbox
 
@@ -17,10 +17,12 @@ LARGEST = 3_000_000 / Options.rows
 
 def run(options: Options) -> Result:
     """Measure one run at each size."""
-    names, lines = (LATER, FIRST, PARQUET), []
+    names, lines, peak = (LATER, FIRST, PARQUET), [], 0.0
     for rows in (options.rows, round(options.rows * LARGEST)):
         with tempfile.TemporaryDirectory() as folder, Sandbox() as sandbox:
             candidates = make_tap_candidates(Path(folder), sandbox, users(REHEARSAL_ROWS), users(rows))
             runs = [measure(*candidates[name].command) for name in names]
+        peak = max(peak, *(run.mib for run in runs[:2]))
         lines.append((f"{rows:,}", *(f"{run.mib:.0f} MiB, {run.seconds:.1f} s" for run in runs)))
-    return Result("memory", markdown(("rows", *names), lines))
+    goal = Goal("peak MiB without Parquet", peak, most=80)
+    return Result("memory", markdown(("rows", *names), lines), goals=[goal])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks import environments
 from benchmarks.data import users
 from benchmarks.measure import Candidate, bash, compare, measure
-from benchmarks.results import Bar, Chart, Options, Result, markdown
+from benchmarks.results import Bar, Chart, Goal, Options, Result, markdown
 from sandbox.server import Sandbox
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ def run(options: Options) -> Result:
         HEADER,
         ((s.name, f"{s.seconds:.1f}", f"{s.cpu:.1f}", f"{s.mib:.0f}", f"{s.time_ratio:.2f}") for s in summaries),
     )
-    return Result("nights", table, chart(summaries, options))
+    ratio = next(s.time_ratio for s in summaries if s.name == CHANGES)
+    goal = Goal("changes / all rows into target-duckdb, time", ratio, most=0.2)
+    return Result("nights", table, chart(summaries, options), [goal])
 
 
 def make_candidates(folder: Path, sandbox: Sandbox, options: Options) -> dict[str, Candidate]:

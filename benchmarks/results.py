@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -63,12 +64,42 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Goal:
+    """What is wanted of the tap, and what was found.
+
+    Args:
+        name: What was measured.
+        found: What was found.
+        least: The least that is wanted.
+        most: The most.
+    """
+
+    name: str
+    found: float
+    least: float = 0
+    most: float = math.inf
+
+    def __str__(self) -> str:
+        verdict = "met" if self.least <= self.found <= self.most else "MISSED"
+        wanted = f"at most {self.most:g}" if self.most < math.inf else f"at least {self.least:g}"
+        return f"{verdict}: {self.name}: {self.found:.2f}, wanted: {wanted}"
+
+
+@dataclass(frozen=True)
 class Result:
-    """The result of a part."""
+    """The result of a part.
+
+    Args:
+        part: Its name.
+        table: What the page shows.
+        chart: Its chart.
+        goals: What is wanted of the tap.
+    """
 
     part: str
     table: str
     chart: Chart | None = None
+    goals: Sequence[Goal] = ()
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
