@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,5 +118,6 @@ def find_gaps() -> dict[str, list[str]]:
                 sandbox.faults.clear()
                 sandbox.requests.clear()
                 failed = not check(loader, sandbox)
+                print(f"  {loader.name}: {name} {'not passed' if failed else 'passed'}", file=sys.stderr, flush=True)
                 gaps.setdefault(loader.name, []).extend([name] * failed)
     return gaps
