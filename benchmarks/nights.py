@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks import environments
 from benchmarks.data import users
 from benchmarks.measure import Candidate, bash, compare, measure
-from benchmarks.results import Bar, Chart, Goal, Options, Result, markdown
+from benchmarks.results import Bar, Chart, Goal, Options, Result, compare_table
 from sandbox.server import Sandbox
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 ALL, ALL_ALONE = "all rows into target-duckdb", "all rows, the tap alone"
 CHANGES, CHANGES_ALONE = "changes only into target-duckdb", "changes only, the tap alone"
-HEADER = ("a later night", "seconds", "CPU s", "peak MiB", "time / all rows")
 
 
 def run(options: Options) -> Result:
@@ -28,10 +27,7 @@ def run(options: Options) -> Result:
     with tempfile.TemporaryDirectory() as folder, Sandbox() as sandbox:
         candidates = make_candidates(Path(folder), sandbox, options)
         summaries = compare(candidates, ALL, options.rows, options.pairs)
-    table = markdown(
-        HEADER,
-        ((s.name, f"{s.seconds:.1f}", f"{s.cpu:.1f}", f"{s.mib:.0f}", f"{s.time_ratio:.2f}") for s in summaries),
-    )
+    table = compare_table("a later night", "all rows", summaries)
     ratio = next(s.time_ratio for s in summaries if s.name == CHANGES)
     goal = Goal("changes / all rows into target-duckdb, time", ratio, most=0.2)
     return Result("nights", table, chart(summaries, options), [goal])

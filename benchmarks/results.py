@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from benchmarks.measure import Summary
 
@@ -107,6 +107,27 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     rows = list(rows)
     alignment = ["---:" if cell[:1].isdigit() else ":---" for cell in rows[0]]
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, alignment, *rows))
+
+
+def compare_table(
+    title: str, baseline: str, summaries: Sequence[Summary], remarks: Mapping[str, Mapping[str, str]] | None = None
+) -> str:
+    """Write the table of a comparison.
+
+    Args:
+        title: The header of the candidates.
+        baseline: What their ratios are called by.
+        summaries: The candidates.
+        remarks: Further columns: for each header, a text for each candidate.
+    """
+    more = remarks or {}
+    header = (title, "seconds", "rows per second", "CPU s", "peak MiB", f"time / {baseline}", f"CPU / {baseline}")
+    lines = (
+        (s.name, f"{s.seconds:.1f}", f"{s.speed:,.0f}", f"{s.cpu:.1f}", f"{s.mib:.0f}", f"{s.time_ratio:.2f}",
+         f"{s.cpu_ratio:.2f}", *(texts[s.name] for texts in more.values()))
+        for s in summaries
+    )  # fmt: skip
+    return markdown((*header, *more), lines)
 
 
 def bar(summary: Summary, *, label: str = "", detail: str = "", is_tap: bool = False) -> Bar:

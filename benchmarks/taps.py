@@ -15,16 +15,13 @@ from urllib.parse import urlsplit
 from benchmarks import environments
 from benchmarks.data import count_differences, parse, users
 from benchmarks.measure import Candidate, Summary, bash, compare, measure
-from benchmarks.results import Chart, Goal, Options, Result, bar, markdown, rounded
+from benchmarks.results import Chart, Goal, Options, Result, bar, compare_table, rounded
 from sandbox.server import Sandbox
 from sandbox.setup import ROOT
 
 LATER, FIRST = "tap-dynamic, later load", "tap-dynamic, first load"
 CHANGES, PARQUET = "tap-dynamic, changes only", "tap-dynamic, BATCH Parquet"
 STOCK, BARE = "stock SDK tap", "bare loop"
-HEADER = (
-    "candidate", "seconds", "rows per second", "CPU s", "peak MiB", "time / later load", "CPU / later load",
-)  # fmt: skip
 REHEARSAL_ROWS = 2_000
 COUNT_PARQUET = "import sys; from pyarrow import parquet; print(parquet.read_metadata(sys.argv[1]).num_rows)"
 
@@ -34,7 +31,7 @@ def run(options: Options) -> Result:
     rehearse()
     sizes = {options.rows: options.pairs, 10 * options.rows: max(1, options.pairs - 1)}
     results = {rows: compare_taps(rows, options.changed, pairs) for rows, pairs in sizes.items()}
-    tables = (f"{rows:,} rows:\n\n{table(summaries)}" for rows, summaries in results.items())
+    tables = (compare_table(f"{rows:,} rows", "later load", summaries) for rows, summaries in results.items())
     goals = [goal for summaries in results.values() for goal in find_goals(summaries)]
     return Result("tap", "\n\n".join(tables), chart(results[10 * options.rows]), goals)
 
@@ -117,25 +114,6 @@ def count_rows(message: dict[str, Any]) -> int:
     files = [urlsplit(url).path for url in message.get("manifest", [])]
     counts = (subprocess.check_output([environments.tap(), "-c", COUNT_PARQUET, file]) for file in files)
     return int(message["type"] == "RECORD") + sum(map(int, counts))
-
-
-def table(summaries: list[Summary]) -> str:
-    """Write the table."""
-    return markdown(
-        HEADER,
-        (
-            (
-                s.name,
-                f"{s.seconds:.1f}",
-                f"{s.speed:,.0f}",
-                f"{s.cpu:.1f}",
-                f"{s.mib:.0f}",
-                f"{s.time_ratio:.2f}",
-                f"{s.cpu_ratio:.2f}",
-            )
-            for s in summaries
-        ),
-    )
 
 
 def find_goals(summaries: list[Summary]) -> list[Goal]:

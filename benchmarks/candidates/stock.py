@@ -18,18 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TYPES: dict[str, Any] = {
-    **dict.fromkeys(
-        (
-            "user_createdAt",
-            "user_updatedAt",
-            "user_firstVisit",
-            "user_lastVisit",
-            "user_onboardingCompletedAt",
-            "verified_credential_lastSelectedAt",
-        ),
-        th.DateTimeType,
-    ),
+    "user_createdAt": th.DateTimeType,
+    "user_updatedAt": th.DateTimeType,
+    "user_firstVisit": th.DateTimeType,
+    "user_lastVisit": th.DateTimeType,
+    "user_onboardingCompletedAt": th.DateTimeType,
     "user_metadata": th.ObjectType(additional_properties=True),
+    "verified_credential_lastSelectedAt": th.DateTimeType,
     "verified_credential_signInEnabled": th.BooleanType,
 }
 
