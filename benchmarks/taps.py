@@ -29,7 +29,7 @@ COUNT_PARQUET = "import sys; from pyarrow import parquet; print(parquet.read_met
 def run(options: Options) -> Result:
     """Compare the taps at two sizes; what a start costs counts only at the smaller one."""
     rehearse()
-    sizes = {options.rows: options.pairs, 10 * options.rows: max(1, options.pairs - 1)}
+    sizes = {options.rows: options.pairs, 10 * options.rows: max(1, options.pairs // 2)}
     results = {rows: compare_taps(rows, options.changed, pairs) for rows, pairs in sizes.items()}
     tables = (compare_table(f"{rows:,} rows", "later load", summaries) for rows, summaries in results.items())
     goals = [goal for summaries in results.values() for goal in find_goals(summaries)]
