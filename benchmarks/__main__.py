@@ -41,11 +41,15 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write docs/performance.md and its charts")
     arguments = parser.parse_args()
     options = Options(arguments.rows, arguments.changed, arguments.pairs)
-    if arguments.parts[:1] == ["against"]:
-        print(against.run(options, Path(arguments.parts[1])).table)
-        return
-    if unknown := set(arguments.parts) - set(PARTS):
-        parser.error(f"There is no part {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}.")
+    match arguments.parts:
+        case ["against", path] if Path(path, "tap_dynamic").is_dir():
+            print(against.run(options, Path(path)).table)
+            return
+        case parts if unknown := set(parts) - set(PARTS):
+            parser.error(
+                f"Not understood: {', '.join(sorted(unknown))}. Choose from {', '.join(PARTS)}, or give"
+                " `against` and the folder of another checkout."
+            )
     for part in arguments.parts or PARTS:
         result = PARTS[part](options)
         print(result.table, *result.goals, sep="\n", end="\n\n", flush=True)
