@@ -42,12 +42,6 @@ def charts() -> Path:
     return install("benchmark-charts", "--quiet", "--group", "benchmark-charts") / "python"
 
 
-@functools.cache
-def meltano() -> Path:
-    """Install Meltano; return its executable."""
-    return install("meltano", "--quiet", "meltano>=4,<5") / "meltano"
-
-
 def versions() -> str:
     """Name the versions of what the tap is compared with."""
     target = target_duckdb()

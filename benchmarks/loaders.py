@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import json
 import shutil
 import subprocess
@@ -12,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import environments
-from benchmarks.measure import environment
+from benchmarks.measure import bash, environment
 from sandbox.setup import ROOT
 
 if TYPE_CHECKING:
@@ -48,7 +46,7 @@ class Loader:
     @property
     def command(self) -> tuple[str, ...]:
         """The command that is run."""
-        return "bash", "-o", "pipefail", "-c", self.script
+        return bash(self.script)
 
     def reset(self) -> None:
         """Remove what an earlier load left."""
@@ -95,7 +93,7 @@ def install_loaders(folder: Path, sandbox: Sandbox) -> list[Loader]:
 
 
 def show_table(database: Path) -> dict[str, Any]:
-    """Describe the table that a loader wrote: `rows`, `digest`, `points` and `types`; empty if there is none."""
+    """Describe the table that a loader wrote: `rows`, `digest`, `phone` and `types`; empty if there is none."""
     if not database.exists():
         return {}
     command = [environments.duckdb(), "-m", "benchmarks.candidates.show_table", database]
@@ -104,13 +102,6 @@ def show_table(database: Path) -> dict[str, Any]:
     )
     table: dict[str, Any] = json.loads(shown.stdout)
     return table
-
-
-def digest(data: bytes) -> str:
-    """Compute the digest of `show_table` from the file."""
-    rows = csv.DictReader(data.decode().splitlines())
-    lines = [f"{row['email']}|{row['firstName']}" for row in rows]
-    return hashlib.md5("\n".join(lines).encode(), usedforsecurity=False).hexdigest()
 
 
 def verify_table(loader: Loader, rows: int, checksum: str) -> None:

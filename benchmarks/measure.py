@@ -35,12 +35,14 @@ class Candidate:
         variables: Its environment variables.
         prepare: Called before each run.
         verify: Called after each run; exits if it did not do its work.
+        root: The checkout that it runs in.
     """
 
     command: tuple[str | Path, ...]
     variables: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[], object] = lambda: None
     verify: Callable[[], object] = lambda: None
+    root: Path = ROOT
 
 
 @dataclass(frozen=True)
@@ -67,31 +69,36 @@ class Summary:
         """Rows per second."""
         return self.rows / self.seconds
 
-    @property
-    def cpu_per_million(self) -> float:
-        """CPU seconds for a million rows."""
-        return self.cpu / self.rows * 1e6
 
-
-def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a candidate.
+def environment(variables: Mapping[str, str], root: Path = ROOT) -> dict[str, str]:
+    """Return the environment of a candidate, which imports from a checkout.
 
     It leaves out the caller's Python settings: PYTHONDONTWRITEBYTECODE would make every process compile its imports.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return {**inherited, **variables, "PYTHONPATH": str(ROOT)}
+    return {**inherited, **variables, "PYTHONPATH": str(root)}
 
 
-def measure(*command: str | Path, out: str | Path = os.devnull, **variables: str) -> Measurement:
-    """Run a command and measure it; exit if it fails."""
+def measure(*command: str | Path, out: str | Path = os.devnull, root: Path = ROOT, **variables: str) -> Measurement:
+    """Run a command in a checkout and measure it; exit if it fails."""
     arguments = [sys.executable, "-S", ROOT / "benchmarks" / "launch.py", out, *command]
     completed = subprocess.run(
-        list(map(str, arguments)), env=environment(variables), cwd=ROOT, capture_output=True, text=True, check=True
+        list(map(str, arguments)),
+        env=environment(variables, root),
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     report = json.loads(completed.stdout)
     if report.pop("code"):
         sys.exit(f"{command} failed:\n{completed.stderr[-2000:]}")
     return Measurement(**report)
+
+
+def bash(line: str) -> tuple[str, ...]:
+    """Return a command that fails if any part of a pipeline does."""
+    return "bash", "-o", "pipefail", "-c", line
 
 
 def compare(candidates: Mapping[str, Candidate], baseline: str, rows: int, pairs: int) -> list[Summary]:
@@ -108,7 +115,7 @@ def compare(candidates: Mapping[str, Candidate], baseline: str, rows: int, pairs
         for name in reversed(list(candidates)) if turn % 2 else candidates:
             candidate = candidates[name]
             candidate.prepare()
-            runs[name].append(measure(*candidate.command, **candidate.variables))
+            runs[name].append(measure(*candidate.command, root=candidate.root, **candidate.variables))
             candidate.verify()
             print(f"  {name}: {runs[name][-1].seconds:.1f} s", file=sys.stderr, flush=True)
     return [summarize(name, rows, measured, runs[baseline]) for name, measured in runs.items()]

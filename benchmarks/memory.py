@@ -5,22 +5,24 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from benchmarks import environments
+from benchmarks.data import users
 from benchmarks.measure import measure
-from benchmarks.results import Options, Result, markdown
-from benchmarks.taps import FIRST, LATER, PARQUET, make_candidates
+from benchmarks.results import Goal, Options, Result, markdown
+from benchmarks.taps import FIRST, LATER, PARQUET, REHEARSAL_ROWS, make_tap_candidates
 from sandbox.server import Sandbox
 
-FACTORS = (1 / 6, 1, 5)
+LARGEST = 3_000_000 / Options.rows
+"""Times the rows of the other parts."""
 
 
 def run(options: Options) -> Result:
     """Measure one run at each size."""
-    python, names = environments.tap(), (LATER, FIRST, PARQUET)
-    lines = []
-    for rows in (round(options.rows * factor) for factor in FACTORS):
+    names, lines, peak = (LATER, FIRST, PARQUET), [], 0.0
+    for rows in (options.rows, round(options.rows * LARGEST)):
         with tempfile.TemporaryDirectory() as folder, Sandbox() as sandbox:
-            candidates = make_candidates(python, Path(folder), sandbox, rows, options.columns)
+            candidates = make_tap_candidates(Path(folder), sandbox, users(REHEARSAL_ROWS), users(rows))
             runs = [measure(*candidates[name].command) for name in names]
+        peak = max(peak, *(run.mib for run in runs[:2]))
         lines.append((f"{rows:,}", *(f"{run.mib:.0f} MiB, {run.seconds:.1f} s" for run in runs)))
-    return Result("memory", markdown(("rows", *names), lines))
+    goal = Goal("peak MiB without Parquet", peak, most=80)
+    return Result("memory", markdown(("rows", *names), lines), goals=[goal])

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks import environments
 from benchmarks.data import users
-from benchmarks.measure import Candidate, compare, measure
-from benchmarks.results import Bar, Chart, Options, Result, markdown
+from benchmarks.measure import Candidate, bash, compare, measure
+from benchmarks.results import Bar, Chart, Goal, Options, Result, compare_table
 from sandbox.server import Sandbox
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 ALL, ALL_ALONE = "all rows into target-duckdb", "all rows, the tap alone"
 CHANGES, CHANGES_ALONE = "changes only into target-duckdb", "changes only, the tap alone"
-HEADER = ("a later night", "seconds", "CPU s", "peak MiB", "time / all rows")
 
 
 def run(options: Options) -> Result:
@@ -28,11 +27,10 @@ def run(options: Options) -> Result:
     with tempfile.TemporaryDirectory() as folder, Sandbox() as sandbox:
         candidates = make_candidates(Path(folder), sandbox, options)
         summaries = compare(candidates, ALL, options.rows, options.pairs)
-    table = markdown(
-        HEADER,
-        ((s.name, f"{s.seconds:.1f}", f"{s.cpu:.1f}", f"{s.mib:.0f}", f"{s.time_ratio:.2f}") for s in summaries),
-    )
-    return Result("nights", table, chart(summaries, options))
+    table = compare_table("a later night", "all rows", summaries)
+    ratio = next(s.time_ratio for s in summaries if s.name == CHANGES)
+    goal = Goal("changes / all rows into target-duckdb, time", ratio, most=0.2)
+    return Result("nights", table, chart(summaries, options), [goal])
 
 
 def make_candidates(folder: Path, sandbox: Sandbox, options: Options) -> dict[str, Candidate]:
@@ -46,12 +44,12 @@ def make_candidates(folder: Path, sandbox: Sandbox, options: Options) -> dict[st
     every.write_text(json.dumps(sandbox.config))
     changes.write_text(json.dumps({**sandbox.config, "changes_only": True}))
 
-    sandbox.add("users", users(options.rows, options.columns))
+    sandbox.add("users", users(options.rows, linked=True))
     into_target = f"| {target} --config {settings}"
     measure(*bash(f"{tap} --config {changes} {into_target}"), out=states)
     state.write_text(states.read_text().splitlines()[-1])
     shutil.copy(database, loaded)
-    sandbox.add("users", users(options.rows, options.columns, changed=options.changed / 100))
+    sandbox.add("users", users(options.rows, changed=options.changed, linked=True))
 
     restore = partial(shutil.copy, loaded, database)
     commands = {
@@ -63,11 +61,6 @@ def make_candidates(folder: Path, sandbox: Sandbox, options: Options) -> dict[st
     return {name: Candidate(bash(command), prepare=restore) for name, command in commands.items()}
 
 
-def bash(line: str) -> tuple[str, ...]:
-    """Return a command that fails if any part of a pipeline does."""
-    return "bash", "-o", "pipefail", "-c", line
-
-
 def chart(summaries: list[Summary], options: Options) -> Chart:
     """Draw the duration of the nights."""
     by_name = {summary.name: summary for summary in summaries}
@@ -75,8 +68,7 @@ def chart(summaries: list[Summary], options: Options) -> Chart:
         "nights",
         f"A night with {options.changed:g} % changed rows is {1 / by_name[CHANGES].time_ratio:.1f} times as fast with"
         " changes_only",
-        f"{options.rows:,} rows of {options.columns} columns into a table that holds the night before, two cores;"
-        " less is better",
+        f"{options.rows:,} rows into a table that holds the night before, two cores; less is better",
         [
             night_bar("all rows", by_name[ALL], by_name[ALL_ALONE], is_tap=False),
             night_bar("changes only", by_name[CHANGES], by_name[CHANGES_ALONE], is_tap=True),

@@ -151,14 +151,16 @@ def wallets_of(user: int, seed: int = 0) -> list[Wallet]:
 
 def csv_file(model: str, count: int, seed: int = 0) -> bytes:
     """Return a sample export of that many rows as a CSV file: UTF-8, CRLF, with a header."""
-    return to_csv([HEADERS[model], *rows(model, count, seed)])
+    return to_csv(itertools.chain([HEADERS[model]], rows(model, count, seed)))
 
 
-def to_csv(table: list[list[str]]) -> bytes:
+def to_csv(table: Iterable[list[str]]) -> bytes:
     """Encode a header and rows as CSV with Python's defaults, in UTF-8."""
-    text = io.StringIO(newline="")
+    data = io.BytesIO()
+    text = io.TextIOWrapper(data, "utf-8", newline="")
     csv.writer(text).writerows(table)
-    return text.getvalue().encode()
+    text.flush()
+    return data.getvalue()
 
 
 def _rows_of(users: Iterable[int], seed: int) -> Iterator[list[str]]:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
-def download_newest(config: dict[str, str], file: Path) -> None:
+def download_newest(config: Mapping[str, str], file: Path) -> None:
     """Download the newest completed export of users.
 
     Args:

@@ -18,12 +18,12 @@ def show(database: str) -> dict[str, object]:
             return {}
         table = f'"{found[0][0]}".users'
         columns = {name.lower().replace("_", "").replace(" ", ""): f'"{name}"' for _, name, _ in found}
-        digest = (
-            f"md5(string_agg({columns['email']} || '|' || {columns['firstname']}, chr(10) order by {columns['id']}))"
-        )
-        query = f"select count(*), {digest}, min({columns['loyaltypoints']}) from {table}"  # noqa: S608 (its own names)
-        rows, checksum, points = connection.execute(query).fetchall()[0]
-        return {"rows": rows, "digest": checksum, "points": points, "types": {name: kind for _, name, kind in found}}
+        line = f"coalesce({columns['useremail']}, '') || '|' || {columns['userfirstname']}"
+        key = f"{columns['userid']}, coalesce({columns['verifiedcredentialid']}, '')"
+        digest = f"md5(string_agg({line}, chr(10) order by {key}))"
+        query = f"select count(*), {digest}, min({columns['userphonenumber']}) from {table}"  # noqa: S608 (its own names)
+        rows, checksum, phone = connection.execute(query).fetchall()[0]
+        return {"rows": rows, "digest": checksum, "phone": phone, "types": {name: kind for _, name, kind in found}}
 
 
 print(json.dumps(show(sys.argv[1])))
