@@ -34,10 +34,10 @@ def _timestamp(metadata: Mapping[str, Any], name: str) -> str | None:
 
 
 def _has_content(value: object) -> bool:
-    """Whether a value says anything: neither is it empty, nor are all its parts."""
+    """Whether a value says anything: neither is it null or empty, nor are all its parts. False and 0 say something."""
     if isinstance(value, dict):
         value = list(value.values())
-    return any(map(_has_content, value)) if isinstance(value, list) else bool(value)
+    return any(map(_has_content, value)) if isinstance(value, list) else value not in {None, ""}
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Export:
             exported_at=exported_at,
             completed_at=parse_datetime(exported_at),
             error=record["error"] or "",
-            is_part=_has_content(metadata.get("filter")),
+            is_part=bool(metadata.get("filter")) and _has_content(metadata["filter"]),
             record=record,
         )
 
