@@ -289,7 +289,7 @@ def test_a_value_that_does_not_fit(  # noqa: PLR0913, PLR0917 (fixtures)
     assert "row 3: column 'points' holds" in error
     assert 'Set its type in the catalog or the stream map to ["string", "null"]' in error
     assert cell not in error or cell == "1"
-    assert "replication_key_value" not in run.bookmark("users")
+    assert run.bookmark("users").get("replication_key_value") is None
 
 
 def test_not_a_number_is_null_as_in_json(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_a_dry_run_leaves_no_files(sandbox: Sandbox, tap: Tap, tmp_path: Path) -
     sandbox.add("users", csv_file("users", 30))
     run = tap("--test", batch_config=batch_config(tmp_path))
     assert run.code == 0
-    assert len(run.records("users")) == 1
+    assert not run.out
     assert not (tmp_path / "batches").exists()
 
 
@@ -328,4 +328,4 @@ def test_a_folder_that_can_not_be_made(sandbox: Sandbox, tap: Tap, tmp_path: Pat
         assert error.startswith(f"Stream {stream}, BATCH file can't be stored in ")
         assert error.endswith(": not a directory. Check batch_config.storage.")
     assert not run.of("BATCH", "users")
-    assert "replication_key_value" not in run.bookmark("users")
+    assert run.bookmark("users").get("replication_key_value") is None

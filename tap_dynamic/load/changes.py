@@ -11,7 +11,7 @@ from tap_dynamic.errors import FileUnusable, TapError
 from tap_dynamic.load.index import Counts, key_digests, row_hashes
 from tap_dynamic.progress import ProgressLogger
 from tap_dynamic.settings import SHAPING_SETTINGS
-from tap_dynamic.table.columns import KEY_ADVICE, column_names, duplicate_key_problem
+from tap_dynamic.table.columns import column_names, duplicate_key_problem, key_refusal
 from tap_dynamic.table.convert import read_keys
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def find_changes(
     emitted = Rows(newest, layout.columns, index, len(usable))
     _fill(index, emitted, logger)
     if rows_alike := index.find_duplicate(emitted.place):
-        msg = f"{newest.label}: {duplicate_key_problem(layout.key, *rows_alike)}: it can't be the key. {KEY_ADVICE}."
+        msg = f"{newest.label}: {key_refusal(layout.key, duplicate_key_problem(layout.key, *rows_alike))}"
         raise TapError(msg)
     return Changes(emitted, tuple(usable), index.compare(emitted.place), problem)
 

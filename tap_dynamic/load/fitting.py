@@ -11,11 +11,11 @@ from tap_dynamic.load.index import RowIndex, key_digests
 from tap_dynamic.progress import ProgressLogger
 from tap_dynamic.table.columns import (
     FALLBACK_KEY,
-    KEY_ADVICE,
     choose_key,
     column_names,
     duplicate_key_problem,
     empty_key_problem,
+    key_refusal,
     quoted,
 )
 from tap_dynamic.table.convert import read_keys, reads_as
@@ -132,8 +132,12 @@ def fit_file(  # noqa: PLR0913 (what it depends on, nothing hidden)
     elif not layout.is_distinct:
         problem = f"{', '.join(key)} is the same in all rows"
     if table.key:
+        if not problem:  # the rest is verified while rows are written
+            key_columns = [column for column in layout.columns if column.is_key]
+            head = [(1, file.sample.rows)]
+            problem = verify_rows(file.label, head, key_columns, (), is_distinct=bool(layout.key_columns)).key_problem
         if problem:
-            msg = f"{file.label}: {', '.join(key)} can't be the key: {problem}. {KEY_ADVICE}."
+            msg = f"{file.label}: {key_refusal(key, problem)}"
             raise TapError(msg)
         return replace(layout, notes=(*layout.notes, *afresh_note(names, table, candidates)))
     proof = _verify_file(file, layout, catalog, documented, logger, has_key=not problem)

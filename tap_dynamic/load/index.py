@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
-from itertools import repeat
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from tap_dynamic.tempfiles import disk_error
@@ -70,6 +71,12 @@ class Counts:
         return self.changed + self.deleted + self.unchanged
 
 
+@lru_cache(maxsize=16)
+def insert_statement(file: int, count: int) -> str:
+    """Write the statement that inserts a number of rows of a file: one for many takes a third of the time."""
+    return f"insert into entries values {', '.join([f'({file}, ?, ?, ?)'] * count)}"  # noqa: S608 (numbers)
+
+
 class RowIndex:
     """Digests of keys and rows of some files, numbered from 0: earlier ones first.
 
@@ -116,9 +123,9 @@ class RowIndex:
             TapError: If the disk for temporary files is full.
         """
         with self._reporting():
-            self._database.executemany(
-                "insert into entries values (?, ?, ?, ?)", zip(repeat(file), keys, numbers, rows or repeat(None))
-            )
+            values = list(chain.from_iterable(zip(keys, numbers, rows or repeat(None))))
+            if values:
+                self._database.execute(insert_statement(file, len(values) // 3), values)
 
     def remove(self, file: int) -> None:
         """Remove the rows of a file."""

@@ -91,6 +91,11 @@ class LoadPlan:
         """
         return read if self.is_full or not self.counts else read + self.counts.unchanged
 
+    @property
+    def is_remembered(self) -> bool:
+        """Whether the state must name the export before its first row: a later load would not look for it."""
+        return self.fingerprint is not None or not self.moves_bookmark
+
     def holdings_after(self, rows: int) -> tuple[Holding, ...]:
         """Return the exports of which the table may hold rows after the load.
 

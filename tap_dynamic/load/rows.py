@@ -12,7 +12,7 @@ from tap_dynamic.errors import TapError, plural
 from tap_dynamic.file.reader import ROWS_PER_CHUNK
 from tap_dynamic.load.index import RowIndex, key_digests
 from tap_dynamic.progress import ProgressLogger
-from tap_dynamic.table.columns import KEY_ADVICE, duplicate_key_problem
+from tap_dynamic.table.columns import duplicate_key_problem, key_refusal
 from tap_dynamic.table.convert import convert_readable, convert_rows, count_repairs, key_texts
 from tap_dynamic.table.layout import Chunk, Note
 from tap_dynamic.table.types import JSON_KINDS
@@ -96,8 +96,8 @@ def _read_verified(plan: LoadPlan, tally: Tally, logger: logging.Logger) -> Iter
             index.add(0, chunk.numbers, key_digests(texts), None)
             yield chunk
         if rows_alike := index.find_duplicate(0):
-            problem = duplicate_key_problem(plan.layout.key, *rows_alike)
-            msg = f"{plan.label}: {problem}: it can't be the key. {KEY_ADVICE}."
+            key_names = plan.layout.key
+            msg = f"{plan.label}: {key_refusal(key_names, duplicate_key_problem(key_names, *rows_alike))}"
             raise TapError(msg)
 
 

@@ -144,12 +144,20 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
         is_dropped = any(e.id == self.requested_export_id and is_obsolete(e, self.bookmark) for e in exports)
         return replace(self, requested_export_id=None) if is_dropped else self
 
-    def begun(self, export: Export, layout: Layout, *, held: Iterable[Holding], fingerprint: str | None) -> Self:
-        """Remember the table that a SCHEMA message makes, and that it may hold rows of an export from now on.
+    def with_table(self, layout: Layout) -> Self:
+        """Remember the table that a SCHEMA message makes."""
+        return replace(
+            self,
+            key_properties=list(layout.key),
+            columns=list(dict.fromkeys((*self.columns, *layout.remembered))),
+            text_columns=sorted(layout.text_columns),
+        )
+
+    def begun(self, export: Export, *, held: Iterable[Holding], fingerprint: str | None) -> Self:
+        """Remember that the table may hold rows of an export from now on.
 
         Args:
             export: The export.
-            layout: Its layout.
             held: The exports of which the table may hold rows already.
             fingerprint: What the rows look like; None where they are not compared.
         """
@@ -158,14 +166,7 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
         # Until the load ends, the table may have rows of both looks: they are not comparable.
         is_alike = looks.get(export.id, fingerprint) == fingerprint
         holdings[export.id] = Holding(export.id, fingerprint if is_alike else None)
-        return replace(
-            self,
-            key_properties=list(layout.key),
-            columns=list(dict.fromkeys((*self.columns, *layout.remembered))),
-            text_columns=sorted(layout.text_columns),
-            holdings=list(holdings.values()),
-            holdings_bookmark=bookmark_values(self),
-        )
+        return replace(self, holdings=list(holdings.values()), holdings_bookmark=bookmark_values(self))
 
     def committed(  # noqa: PLR0913 (what a load leaves behind)
         self,

@@ -161,8 +161,12 @@ class RowStream(LoadingStream):
     def begin(self, plan: LoadPlan) -> None:
         """Remember in the state what a load leaves behind that ends here: its SCHEMA message is written."""
         if not self.is_dry_run:
-            self.state = self.state.begun(plan.export, plan.layout, held=plan.holdings, fingerprint=plan.fingerprint)
-            self.write_state()
+            before, after = self.state, self.state.with_table(plan.layout)
+            if plan.is_remembered:
+                after = after.begun(plan.export, held=plan.holdings, fingerprint=plan.fingerprint)
+            if after != before:
+                self.state = after
+                self.write_state()
 
     def _commit(self, plan: LoadPlan, tally: Tally) -> None:
         """Write what follows an export's last row: its ACTIVATE_VERSION, and the STATE with the bookmark."""

@@ -105,6 +105,11 @@ def empty_key_problem(name: str, number: int) -> str:
     return f"{name} is empty in row {number}"
 
 
+def key_refusal(key: Sequence[str], problem: str) -> str:
+    """Say that some columns can't be the key, and what to do."""
+    return f"{', '.join(key)} can't be the key: {problem}. {KEY_ADVICE}."
+
+
 def duplicate_key_problem(key: Sequence[str], first: int, second: int) -> str:
     """Say that two rows have the same key."""
     return f"{', '.join(key)} is the same in rows {first} and {second}"

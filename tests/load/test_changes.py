@@ -130,7 +130,7 @@ BROKEN: dict[str, tuple[list[str], str]] = {
     # name: (new file, part of the error)
     "its key is not unique": (
         ["id,x", "1,a", "2,b", "1,c"],
-        "id is the same in rows 1 and 3: it can't be",
+        "id can't be the key: id is the same in rows 1 and 3",
     ),
     "a key is empty": (["id,x", "1,a", ",b"], "row 2: key column 'id' is empty"),
     "malformed": (["id,x", "1,a", "2"], "row 2: 1 field, where the header has 2"),

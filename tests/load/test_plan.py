@@ -118,7 +118,6 @@ def test_the_key_of_a_first_load(
 TABLE_KEYS: dict[str, tuple[list[str], tuple[str, ...], tuple[str, ...] | None, tuple[str, ...], str | None]] = {
     # name: (file, key of the table, key that the user sets, key, part of the warning)
     "it stays": (["user_id,credential,id", "1,a,x"], ("id",), None, ("id",), None),
-    "it is not verified here": (["id", "1", "1"], ("id",), None, ("id",), None),
     "the file spells it otherwise": (["ID", "1"], ("id",), None, ("id",), None),
     "the user's replaces it": (["id,x", "1,a"], ("id",), ("x",), ("x",), None),
     "the row number stays, and a line says how to get a key": (

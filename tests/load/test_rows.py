@@ -92,7 +92,8 @@ def test_a_key_that_is_not_verified_is_so_while_rows_are_read(key: tuple[str, ..
     plan = full("id,n", "1,5", "2,5", "1,05", key=key, is_key_verified=False)
     chunks = read_chunks(plan, Tally(), LOGGER)
     assert len(next(chunks)) == 3
-    text = rf"^Stream users, export x: {', '.join(key)} is the same in rows 1 and 3: it can't be the key\. Set "
+    names = ", ".join(key)
+    text = rf"^Stream users, export x: {names} can't be the key: {names} is the same in rows 1 and 3\. Set "
     with pytest.raises(TapError, match=text):
         next(chunks)
     assert len(read(full("id,n", "1,5", "2,5", key=key, is_key_verified=False))) == 2

@@ -338,7 +338,7 @@ def test_what_a_load_that_begins_changes_in_the_state(
     values: dict[str, Any], held: list[Holding], fingerprint: str | None, holdings: list[list[str | None]]
 ) -> None:
     state = RowState.parse({**values, "columns": ["email", "old"]})
-    after = state.begun(C, LAYOUT, held=held, fingerprint=fingerprint)
+    after = state.with_table(LAYOUT).begun(C, held=held, fingerprint=fingerprint)
     assert after.values() == {
         **state.values(),
         "key_properties": ["id"],
@@ -415,7 +415,7 @@ def states() -> dict[str, RowState]:
 
     def load(name: str, state: RowState, loaded: Any, *, rows: int = 5, fingerprint: str | None = "f1") -> RowState:
         held = [h for h in state.held if h.export_id != loaded.id]
-        state = write(f"{name} begun", state.begun(loaded, LAYOUT, held=held, fingerprint=fingerprint))
+        state = write(f"{name} begun", state.with_table(LAYOUT).begun(loaded, held=held, fingerprint=fingerprint))
         own = [Holding(loaded.id, fingerprint)] if rows else held
         return write(
             f"{name} loaded",
