@@ -1,4 +1,4 @@
-"""Install the engines and run the commands of docs/bulk.md: `python3 -m tests.engines`."""
+"""Install the engines and run the commands of docs/bulk.md. The part `loaders` takes minutes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ PARTS = ("duckdb", "postgres", "spark", "loaders")
 
 # Parsed before anything is installed, so that `--help` and a misspelt name cost nothing.
 parser = argparse.ArgumentParser(prog="python3 -m tests.engines", description=__doc__)
-parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all if none is named. The last takes minutes")
+parser.add_argument(
+    "parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all if none is named. The last takes minutes"
+)
 parts = parser.parse_args().parts
 if unknown := [part for part in parts if part not in PARTS]:
     parser.error(f"there is no part {', '.join(unknown)}")
