@@ -303,7 +303,7 @@ def test_metrics_without_meltano(tap: Tap, sandbox: Sandbox, tmp_path: Path) -> 
 def test_the_summary_line_is_as_written(tap: Tap, sandbox: Sandbox) -> None:
     add_users(sandbox, ROWS, hours_ago=2)
     first = tap(changes_only=True)
-    add_users(sandbox, ROWS[1:], hours_ago=1)
+    add_users(sandbox, [[*row[:-1], "changed"] for row in ROWS[1:]], hours_ago=1)
     log = tap(changes_only=True, _state=first.state).log
     example = re.sub(r"[\d,.]*\d", "9", block(PAGE, "text", "users:").strip())
     line = next(line.split(" | ")[-1] for line in log.splitlines() if "users: 1 export" in line)
