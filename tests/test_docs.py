@@ -98,12 +98,14 @@ NOT_RUN = {
     "meltano run tap-dynamic-users target-postgres &": "test_meltano.py runs it, into files",
     "meltano run tap-dynamic-visits target-postgres &": "test_meltano.py runs it, into files",
     "wait": "for the two above",
+    "uvx --from . tap-dynamic --help": "it builds the tap, as .ci/run does",
+    "pipx run --spec git+https://github.com/<owner>/tap-dynamic.git tap-dynamic --help": "it needs the repository",
     "python3 -m tests.engines": "it takes minutes",
     "python3 -m benchmarks --write": "it takes minutes",
     "python3 -m sandbox.picture docs/images/demo.svg": "test_demo.py compares the picture",
 }
 """Commands that no test runs, and why."""
-RUN_ELSEWHERE = ("bulk.md", "performance.md")
+RUN_ELSEWHERE = ("bulk.md", "performance.md", "operations.md", "sandbox.md", "exports-and-state.md", "changes.md")
 """Pages with tests or benchmarks of their own."""
 HERE = ("README.md", "settings.md", "meltano.md")
 """Pages whose commands are run below."""
