@@ -193,7 +193,7 @@ class Stage:
         lists = [r for r in self.sandbox.requests[seen:] if r.kind == "list" and r.status == 200]
         named = self.ids(night.settings.get("export_ids", []))
         if not lists and not named:
-            require("list" in self.world.troubles and run.code, "the list is not read")
+            require("list" in self.world.troubles and run.code, "the list is not read", run.log)
             return
         listed = listed_exports(lists[-1].response_body) if lists else []
         ours, start = self.world.requested[requested:], night.settings.get("start_date")
