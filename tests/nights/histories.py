@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -233,16 +234,19 @@ def shrink(history: History, is_failing: Callable[[History], bool], *, attempts:
         is_failing: Plays a shorter one.
         attempts: The largest number of histories that are played.
     """
-    is_shorter = True
-    while is_shorter:
-        is_shorter = False
-        for shorter in simpler(history):
+    tried, length = 0, len(repr(history)) + 1
+    while attempts:
+        shorter = next(itertools.islice(simpler(history), tried, None), None)
+        if shorter is not None:
             attempts -= 1
-            if attempts < 0:
-                return history
             if is_failing(shorter):
-                history, is_shorter = shorter, True
-                break
+                history = shorter
+            else:
+                tried += 1
+        elif len(repr(history)) < length:
+            length, tried = len(repr(history)), 0
+        else:
+            break
     return history
 
 

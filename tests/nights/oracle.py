@@ -169,7 +169,7 @@ class Judge:
         self.rewind()
         self.alive &= set(self.table.rows)  # a table whose key changes is a new one
         rules, self.was_disturbed = self.rules, self.memory.is_disturbed
-        self.shape = json.dumps([message["schema"], rules.map, sorted(rules.without)], sort_keys=True)
+        self.shape = json.dumps([message["schema"], rules.settings.get("map"), sorted(rules.without)], sort_keys=True)
 
     def on_record(self, message: Message) -> None:
         record, table = message["record"], self.table

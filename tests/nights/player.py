@@ -126,10 +126,10 @@ class Stage:
 
     def merge(self, night: Night, before: Message) -> None:
         """Store the state as the orchestrator does."""
+        if self.target.state is before:  # there is none, or it is lost
+            return
         for state in {"each": self.target.states, "last": self.target.states[-1:]}.get(night.merge, []):
-            if self.target.state is not before:
-                before = merge(before, state)
-                self.target.state = before
+            before = self.target.state = merge(before, state)
 
     # --- what the tap gets
 
