@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -146,6 +147,7 @@ class Judge:
         self.is_key_known, self.shape = self.table.is_key_final, ""
         self.was_disturbed = memory.is_disturbed
         self.seen: dict[str, set[int]] = {}
+        self.began, self.last_version = int(time.time()), (self.first_load and self.first_load.version) or 0
         self.rewind()
 
     @property
@@ -194,8 +196,11 @@ class Judge:
         self.seen[export_id].add(number)
         self.sent.add(key)
 
-    def on_version(self) -> None:
+    def on_version(self, version: int) -> None:
         """All rows of a whole snapshot are there before others are deleted."""
+        require(version > self.last_version, "a version is used twice", version)
+        require(version >= self.began, "a version is older than its run", version)
+        self.last_version = version
         require(self.at_hand, "a version is activated without a row")
         export_id = str(self.at_hand)
         shot = self.world.snapshots[export_id]

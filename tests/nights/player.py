@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import signal
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +77,7 @@ class Stage:
         state = {} if night.refresh else self.target.state
         judges = {model: self.judge(night, model, state) for model in MODELS}
         memories, finals = copy.deepcopy(self.memories), {n: t.is_key_final for n, t in self.target.tables.items()}
-        seen, requested, began = len(self.sandbox.requests), len(self.world.requested), int(time.time())
+        seen, requested = len(self.sandbox.requests), len(self.world.requested)
         settings = self.settings(night, state)
         arguments = self.tap.arguments(**settings, _catalog=self.catalog(night), _state=state)
         code, out, log = self.player.forks.run(arguments, limit=night.tap_dies_at, max_sleep=0.01)
@@ -87,7 +86,7 @@ class Stage:
         self.check_log(run)
         before, dies = self.target.state, night.target_dies_at
         is_killed = night.tap_dies_at is not None and len(out) >= night.tap_dies_at
-        applied = self.read(out[: night.tap_dies_at] if is_killed else out, judges, began, dies)
+        applied = self.read(out[: night.tap_dies_at] if is_killed else out, judges, dies)
         if dies is not None and applied == dies:
             self.lost[self.target.night] = {judge.rules.table_name: judge.shape for judge in judges.values()}
             self.memories = memories
@@ -97,10 +96,9 @@ class Stage:
             self.check_end(night, judges, run, seen, requested, state, float(settings["export_timeout"]))
         self.merge(night, before)
 
-    def read(self, out: bytes, judges: dict[str, Judge], began: int, dies_at: int | None) -> int:
+    def read(self, out: bytes, judges: dict[str, Judge], dies_at: int | None) -> int:
         """Let the target read an output, and the judges watch it; return the number of messages."""
         by_table, applied = {judge.rules.table_name: judge for judge in judges.values()}, 0
-        last = {row.version for table in self.target.tables.values() for row in table.rows.values()}
         for message in self.target.read(out, dies_at=dies_at):
             applied += 1
             kind, judge = message["type"], by_table.get(message.get("stream", ""))
@@ -112,10 +110,7 @@ class Stage:
             elif judge and kind == "RECORD":
                 judge.on_record(message)
             elif judge:
-                version = message["version"]
-                require(version not in last, "a version is used twice", version)
-                require(version >= began, "a version is older than its run", version)
-                judge.on_version()
+                judge.on_version(message["version"])
         return applied
 
     def judge(self, night: Night, model: str, state: Message) -> Judge:

@@ -76,7 +76,6 @@ class UpsertTarget:
         """The states of the present run."""
         self.night = 0
         self._validators: dict[str, Draft7Validator] = {}
-        self._versions: set[int | None] = set()
 
     def read(self, out: bytes, *, dies_at: int | None = None) -> Iterator[Message]:
         """Apply the output of one run, and yield each message: a row of a BATCH file as a RECORD message.
@@ -87,14 +86,14 @@ class UpsertTarget:
         """
         self.night += 1
         before, self.states = self.state, []
-        self._versions = {row.version for table in self.tables.values() for row in table.rows.values()}
         for table in self.tables.values():
             table.is_open = False
+            # Versions are seconds, and the nights of a test follow each other faster than real ones.
+            table.rows = {key: replace(row, version=None) for key, row in table.rows.items()}
         messages = (single for line in out.split(b"\n")[:-1] for single in expand(json.loads(line)))
         for number, message in enumerate(messages):
             if number == dies_at:
                 self.state = before
-                self._forget_versions()
                 return
             self.apply(message)
             yield message
@@ -120,16 +119,6 @@ class UpsertTarget:
         else:
             msg = f"A message of type {kind!r}"
             raise RefusedError(msg)
-
-    def _forget_versions(self) -> None:
-        """Give rows of this night versions that no later one has.
-
-        Versions are seconds, and the nights of a test follow each other faster than real ones.
-        """
-        for table in self.tables.values():
-            for key, row in table.rows.items():
-                if row.version not in self._versions:
-                    table.rows[key] = replace(row, version=-self.night)
 
     def _apply_schema(self, message: Message) -> None:
         stream, schema, key = message["stream"], message["schema"], tuple(message["key_properties"])
