@@ -4,118 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tests.nights.cells import KEYS, KINDS, differences, kind_of
+from tests.nights.rules import Load, bookmark_of, require
 from tests.nights.target import DELETED_AT, Table
-from tests.nights.world import KEYS, KINDS, ODD, VALUES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
+    from tests.nights.rules import Bookmark, Memory, Rules
     from tests.nights.target import Key, Message, UpsertTarget
-    from tests.nights.world import Cells, Snapshot, World
-
-Bookmark = tuple[str, tuple[str, ...]]
-"""A completion, and the ids of the exports that were loaded of that moment."""
-
-FALLBACK_KEY = ("_sdc_export_id", "_sdc_row_number")
-
-class Violation(AssertionError):  # noqa: N818 (it is the tap's, or the oracle's)
-    """A rule of the specification does not hold."""
-
-    def __init__(self, rule: str, details: object = "") -> None:
-        super().__init__(f"{rule}: {details}")
-        self.rule = rule
-
-
-def require(is_true: object, rule: str, details: object = "") -> None:
-    """Raise a `Violation` unless something is true."""
-    if not is_true:
-        raise Violation(rule, details)
-
-
-@dataclass(frozen=True)
-class Load:
-    """What the tap can know of the load that made a bookmark.
-
-    Args:
-        export_id: The last export with rows.
-        is_changes: Whether only its changes were sent, or could have been.
-        shape: Columns, types, key, maps.
-        version: The version of its rows.
-        size: The number of rows of the file.
-    """
-
-    export_id: str
-    is_changes: bool
-    shape: str
-    version: int | None
-    size: int
-
-
-@dataclass
-class Memory:
-    """What the states that the target kept can know of a model."""
-
-    loads: dict[Bookmark, Load] = field(default_factory=dict)
-    named: set[str] = field(default_factory=set)
-    """Exports that were read by name since the last load."""
-    is_disturbed: bool = False
-    """Whether rows of an export arrived since that no bookmark followed."""
-
-
-@dataclass
-class Rules:
-    """The settings of a night, as far as a model is concerned.
-
-    Args:
-        settings: Those of `histories.Night`.
-        model: The model.
-        key: The key that the catalog sets.
-    """
-
-    settings: dict[str, Any]
-    model: str
-    key: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        mapping = self.settings.get("map") if self.model == "users" else None
-        self.table_name = "people" if mapping == "alias" else self.model
-        self.is_lower, self.map = mapping == "lower", mapping
-        self.is_changes = bool(self.settings.get("changes_only"))
-        self.is_batch = bool(self.settings.get("batch"))
-        self.has_versions = bool(self.settings.get("emit_activate_version_messages")) and not self.is_batch
-        self.is_full_table, self.is_named = bool(self.settings.get("full_table")), "export_ids" in self.settings
-        self.is_request = bool(self.settings.get("request_exports"))
-        self.is_all = self.settings.get("snapshots") == "all"
-        self.max_deleted = self.settings.get("max_deleted_percent", 50) / 100
-        self.without = set(self.settings.get("without", ()))
-        self.key = self.key or KEYS[self.model]
-
-    def passes(self, row: Cells) -> bool:
-        """Whether the map's filter lets a row through."""
-        return self.map not in {"filter", "filter all"} or (self.map == "filter" and row["user_id"] != "u3")
-
-    def key_of(self, row: Cells, names: Iterable[str] = ()) -> Key:
-        """The key of a row of a file."""
-        cells = {name.casefold(): text for name, text in row.items()}
-        if self.is_lower:
-            cells["user_id"] = cells["user_id"].lower()
-        return tuple(cells[name.casefold()] for name in names or self.key)
-
-    def by_key(self, shot: Snapshot) -> dict[Key, tuple[tuple[str, str], ...]]:
-        """The cells of each row that are not empty, by key."""
-        return {
-            self.key_of(row): tuple(sorted((n, t) for n, t in row.items() if t and n not in self.without))
-            for row in shot.rows
-            if self.passes(row)
-        }
-
-    def is_key_of(self, shot: Snapshot) -> bool:
-        """Whether the key identifies each row of a file."""
-        return len({self.key_of(row) for row in shot.rows}) == len(shot.rows)
+    from tests.nights.world import Snapshot, World
 
 
 class Judge:
@@ -132,6 +32,7 @@ class Judge:
 
     def __init__(  # noqa: PLR0913 (the facts of a night)
         self,
+        *,
         world: World,
         target: UpsertTarget,
         rules: Rules,
@@ -217,7 +118,9 @@ class Judge:
         for export_id in set(bookmark[1]) - (set(self.bookmark[1]) if is_same else set()):
             require(self.world.completion(export_id) == bookmark[0], "the bookmark has another completion")
             require(not self.world.snapshots[export_id].is_filtered, "a filtered export moves the bookmark")
-            require(not (self.rules.is_named and self.rules.is_all), "a named export hides those that `all` has to read")
+            require(
+                not (self.rules.is_named and self.rules.is_all), "a named export hides those that `all` has to read"
+            )
             self.commit(export_id, bookmark)
         self.bookmark = bookmark
 
@@ -261,11 +164,11 @@ class Judge:
             kinds = stored.properties if self.is_lost(key) else table.schema["properties"]
             wrong = list(differences(expected, stored.record, kinds, table.key))
             require(not wrong, "a row of the table is not that of the export", wrong)
-        for name in set(shot.columns) - set(self.rules.key):
-            schema = table.schema["properties"].get(name, {})
+        schemas = {name.casefold(): schema for name, schema in table.schema["properties"].items()}
+        for name in set(shot.columns) - set(self.rules.key) - self.rules.without:
             is_odd = any(name in other.odd for other in self.world.snapshots.values())
-            is_documented = kind_of(schema) == KINDS.get(name, "string")
-            require(is_odd or is_documented or name.startswith("_sdc_"), "a column has not its documented type", name)
+            is_documented = kind_of(schemas.get(name.casefold(), {})) == KINDS.get(name, "string")
+            require(is_odd or is_documented, "a column has not its documented type", name)
 
     def check_deletions(self, export_id: str) -> None:
         """What an export no longer has is gone from the table, as far as a setting says so and the tap can know."""
@@ -292,7 +195,9 @@ class Judge:
         unchanged = {key for key, cells in rows.items() if all(old.get(key) == cells for old in earlier)}
         require(not self.sent & unchanged, "an unchanged row is sent", self.sent & unchanged)
         assert load
-        require(not rules.has_versions or self.versions <= {load.version}, "changes have another version than the table")
+        require(
+            not rules.has_versions or self.versions <= {load.version}, "changes have another version than the table"
+        )
 
     def is_comparable(self, load: Load | None) -> bool:
         """Whether the last load is such that only changes need to be sent."""
@@ -338,41 +243,3 @@ class Judge:
         export_id, night = self.table.writers.get(key, ("", 0))
         shapes = self.lost.get(night)
         return shapes is not None and (export_id not in known or shapes.get(self.rules.table_name) != self.shape)
-
-
-def bookmark_of(state: Message, model: str) -> Bookmark:
-    """The bookmark of a model in a state."""
-    known = state.get("bookmarks", {}).get(model, {})
-    return (known.get("replication_key_value") or "", tuple(known.get("export_ids") or ()))
-
-
-def kind_of(schema: Message) -> str:
-    """The type of a column in one word."""
-    types = schema.get("type", "string")
-    named = [types] if isinstance(types, str) else [kind for kind in types if kind != "null"]
-    return str(schema.get("format", named[0]))
-
-
-def differences(cells: Cells, record: Message, properties: Message, key: Iterable[str]) -> Iterator[str]:
-    """Describe the columns of a record that do not hold what the cells of a row mean."""
-    values = {name.casefold(): (value, properties.get(name, {}), name in key) for name, value in record.items()}
-    for name, text in cells.items():
-        if name.casefold() not in values:
-            yield f"{name} lacks"
-        elif not is_value(text, *values[name.casefold()]):
-            yield f"{name}: {text!r} -> {values[name.casefold()][0]!r}"
-    names = {name.casefold() for name in cells}
-    for name, (value, _, _) in values.items():
-        if name not in names and not name.startswith("_sdc_") and value is not None:
-            yield f"{name}: nothing -> {value!r}"
-
-
-def is_value(text: str, value: Any, schema: Message, is_key: bool) -> bool:  # noqa: FBT001 (of a generator)
-    """Whether a value is what a cell means under a schema."""
-    kind = kind_of(schema)
-    if is_key or kind == "string":
-        return bool(value == (text if is_key else text or None))
-    meaning = VALUES[kind].get(text, ODD)
-    if kind == "date-time" and isinstance(value, str) and isinstance(meaning, datetime):
-        return datetime.fromisoformat(value.replace("Z", "+00:00")) == meaning
-    return bool(value == meaning)

@@ -7,11 +7,13 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from tests.nights.oracle import require
+from tests.nights.rules import require
 
 if TYPE_CHECKING:
     from sandbox.server import SandboxExport
-    from tests.nights.oracle import Bookmark, Judge, Message
+    from tests.nights.oracle import Judge
+    from tests.nights.rules import Bookmark
+    from tests.nights.target import Message
 
 Verdict = Literal["ok", "fails", "either"]
 
@@ -59,7 +61,9 @@ class Plan:
             return sorted(mine, key=order)
         by_id = {export.id: export for export in self.world.exports.values()}
         completed = sorted((by_id[i] for i in {e["id"] for e in self.listed if e["status"] == "completed"}), key=order)
-        whole = [e for e in completed if not self.world.snapshots[e.id].is_filtered and str(e.completed_at) >= self.start]
+        whole = [
+            e for e in completed if not self.world.snapshots[e.id].is_filtered and str(e.completed_at) >= self.start
+        ]
         if not self.rules.is_all:
             whole = [e for e in whole if e.completed_at == whole[-1].completed_at]
         not_older = [e for e in whole if str(e.completed_at) >= at]

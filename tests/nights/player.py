@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import copy
+import json
 import signal
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sandbox.server import API_TOKEN, Sandbox
 from tests.conftest import Run, Tap, select
+from tests.nights.cells import MARK, MODELS
 from tests.nights.histories import MAPS
-from tests.nights.oracle import Judge, Memory, Rules, require
+from tests.nights.oracle import Judge
 from tests.nights.plans import DAY, Plan, listed_exports
+from tests.nights.rules import Memory, Rules, require
 from tests.nights.target import UpsertTarget, merge
-from tests.nights.world import MARK, MODELS, World
+from tests.nights.world import World
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.nights.histories import History, Night
     from tests.nights.target import Message
     from tests.processes import Forks
+
+PLAIN = ("changes_only", "emit_activate_version_messages", "max_deleted_percent", "request_exports", "snapshots")
+"""Settings that a history has as the tap does."""
+
+
+@dataclass
+class Start:
+    """What there was when a run began: the numbers of requests and of requested exports, the state, the settings."""
+
+    seen: int
+    requested: int
+    state: Message
+    settings: dict[str, Any]
 
 
 class Player:
@@ -77,9 +95,8 @@ class Stage:
         state = {} if night.refresh else self.target.state
         judges = {model: self.judge(night, model, state) for model in MODELS}
         memories, finals = copy.deepcopy(self.memories), {n: t.is_key_final for n, t in self.target.tables.items()}
-        seen, requested = len(self.sandbox.requests), len(self.world.requested)
-        settings = self.settings(night, state)
-        arguments = self.tap.arguments(**settings, _catalog=self.catalog(night), _state=state)
+        start = Start(len(self.sandbox.requests), len(self.world.requested), state, self.settings(night, state))
+        arguments = self.tap.arguments(**start.settings, _catalog=self.catalog(night, start.settings), _state=state)
         code, out, log = self.player.forks.run(arguments, limit=night.tap_dies_at, max_sleep=0.01)
         self.log = log.decode()
         run = Run(code, out.decode(errors="replace"), self.log)
@@ -93,7 +110,7 @@ class Stage:
             for name, table in self.target.tables.items():
                 table.is_key_final = finals.get(name, False)
         elif not is_killed:
-            self.check_end(night, judges, run, seen, requested, state, float(settings["export_timeout"]))
+            self.check_end(night, judges, run, start)
         self.merge(night, before)
 
     def read(self, out: bytes, judges: dict[str, Judge], dies_at: int | None) -> int:
@@ -117,7 +134,8 @@ class Stage:
         rules = Rules(night.settings, model, self.history.key if model == "users" else ())
         if not state:
             self.memories[model].named, self.memories[model].is_disturbed = set(), False
-        return Judge(self.world, self.target, rules, self.memories[model], self.lost, state)
+        memory = self.memories[model]
+        return Judge(world=self.world, target=self.target, rules=rules, memory=memory, lost=self.lost, state=state)
 
     def merge(self, night: Night, before: Message) -> None:
         """Store the state as the orchestrator does."""
@@ -131,8 +149,7 @@ class Stage:
     def settings(self, night: Night, state: Message) -> dict[str, Any]:
         """Translate the settings of a night."""
         told, exports = dict(night.settings), self.world.exports
-        settings = {name: told[name] for name in ("changes_only", "emit_activate_version_messages") if name in told}
-        settings |= {n: told[n] for n in ("snapshots", "request_exports", "max_deleted_percent") if n in told}
+        settings: dict[str, Any] = {name: told[name] for name in PLAIN if name in told}
         if name := told.get("map"):
             settings["stream_maps"] = {"users": MAPS[name]}
         if told.get("batch"):
@@ -143,28 +160,47 @@ class Stage:
         if told.get("start_date") in exports and exports[told["start_date"]].completed_at:
             settings["start_date"] = exports[told["start_date"]].completed_at
         waits = [*settings.get("export_ids", ()), *map(self.remembered(state).get, MODELS)]
-        is_hanging = self.world.requests == "hang" or any(e.status == "pending" for e in exports.values() if e.id in waits)
+        is_hanging = self.world.requests == "hang" or any(
+            e.status == "pending" for e in exports.values() if e.id in waits
+        )
         return {**settings, "export_timeout": 0.05 if is_hanging else DAY}
 
     def ids(self, names: list[Any]) -> list[str]:
         """The ids of exports; one that never was for a name that no export has."""
-        return [self.world.exports[n].id if n in self.world.exports else f"{n:08x}-0000-4000-8000-0" + "0" * 11 for n in names]
+        return [
+            self.world.exports[n].id if n in self.world.exports else f"{n:08x}-0000-4000-8000-0" + "0" * 11
+            for n in names
+        ]
 
-    def catalog(self, night: Night) -> Message:
-        """The documented catalog, as the night's user edited it."""
+    def catalog(self, night: Night, settings: dict[str, Any]) -> Message:
+        """The documented catalog, or that of a discovery, as the night's user edited it."""
         catalog, told = copy.deepcopy(self.player.documented), night.settings
+        if told.get("discover"):
+            created = len(self.world.requested)
+            run = self.player.forks.run(self.tap.arguments("--discover", **settings), max_sleep=0.01)
+            require(len(self.world.requested) == created, "discovery requests an export")
+            require(not run.code or self.world.troubles or "export_ids" in told, "discovery fails", run.log.decode())
+            catalog = catalog if run.code else select(json.loads(run.out), "exports", *MODELS)
         for entry in catalog["streams"]:
-            if entry["stream"] not in MODELS:
-                continue
-            root = next(item["metadata"] for item in entry["metadata"] if not item["breadcrumb"])
-            if told.get("full_table"):
-                entry["replication_method"] = root["forced-replication-method"] = "FULL_TABLE"
-            if self.history.key and entry["stream"] == "users":
-                root["table-key-properties"] = list(self.history.key)
-            for item in entry["metadata"]:
-                if item["breadcrumb"] and item["breadcrumb"][-1] in told.get("without", ()):
-                    item["metadata"]["selected"] = False
+            if entry["stream"] in MODELS:
+                self.edit(entry, told, self.history.key if entry["stream"] == "users" else ())
         return catalog
+
+    def edit(self, entry: Message, told: dict[str, Any], key: tuple[str, ...]) -> None:
+        """Edit the catalog entry of a stream."""
+        root = next(item["metadata"] for item in entry["metadata"] if not item["breadcrumb"])
+        if told.get("full_table"):
+            entry["replication_method"] = root["forced-replication-method"] = "FULL_TABLE"
+        if key:
+            root["table-key-properties"] = list(key)
+        for item in entry["metadata"]:
+            if item["breadcrumb"] and item["breadcrumb"][-1] in told.get("without", ()):
+                item["metadata"]["selected"] = False
+        if told.get("upper"):
+            names = {name: name if name.startswith("_sdc_") else name.upper() for name in entry["schema"]["properties"]}
+            entry["schema"]["properties"] = {names[n]: schema for n, schema in entry["schema"]["properties"].items()}
+            for item in entry["metadata"]:
+                item["breadcrumb"] = [names.get(part, part) for part in item["breadcrumb"]]
 
     def remembered(self, state: Message) -> dict[str, str]:
         """The export of each model that an earlier night requested."""
@@ -179,25 +215,25 @@ class Stage:
         secrets = [word for word in (API_TOKEN, "X-Amz-Signature", MARK) if word in run.log]
         require(not secrets, "a secret is logged", secrets)
         if run.code != -signal.SIGKILL:
-            require(run.code in {0, 1} and bool(run.errors) == bool(run.code), "the exit code and the log differ", run.log)
+            require(
+                run.code in {0, 1} and bool(run.errors) == bool(run.code), "the exit code and the log differ", run.log
+            )
 
-    def check_end(  # noqa: PLR0913 (the facts of a night)
-        self, night: Night, judges: dict[str, Judge], run: Run, seen: int, requested: int, state: Message, timeout: float
-    ) -> None:
+    def check_end(self, night: Night, judges: dict[str, Judge], run: Run, start: Start) -> None:
         """The run did what it had to, and failed only for a reason."""
-        lists = [r for r in self.sandbox.requests[seen:] if r.kind == "list" and r.status == 200]
+        lists = [r for r in self.sandbox.requests[start.seen :] if r.kind == "list" and r.status == 200]
         named = self.ids(night.settings.get("export_ids", []))
         if not lists and not named:
             require("list" in self.world.troubles and run.code, "the list is not read", run.log)
             return
         listed = listed_exports(lists[-1].response_body) if lists else []
-        ours, start = self.world.requested[requested:], night.settings.get("start_date")
-        start = str(self.world.exports[start].completed_at or "") if start in self.world.exports else ""
+        ours, since = self.world.requested[start.requested :], start.settings.get("start_date", "")
+        timeout = float(start.settings["export_timeout"])
         verdicts = []
         for model, judge in judges.items():
             mine = [name for name in ours if self.world.snapshots[name].model == model]
-            old = self.remembered(state)[model]
-            plan = Plan(judge, listed, named=named, requested=mine, remembered=old, timeout=timeout, start=start)
+            old = self.remembered(start.state)[model]
+            plan = Plan(judge, listed, named=named, requested=mine, remembered=old, timeout=timeout, start=since)
             require(not mine or judge.rules.is_request, "an export is requested although no setting says so")
             verdicts.append(plan.check())
         there = [self.sandbox.exports.get(name) for name in named]

@@ -11,7 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.nights.histories import draw_history, shrink
+from tests.nights.dice import draw_history
+from tests.nights.histories import shrink
 from tests.nights.player import Player
 from tests.processes import Forks
 
@@ -26,9 +27,9 @@ def rule_of(error: AssertionError | None) -> str:
     return getattr(error, "rule", str(error).split(":", 1)[0]) if error else ""
 
 
-def shortest(player: Player, history: History, rule: str) -> History:
+def shortest(player: Player, history: History, rule: str, *, attempts: int = 400) -> History:
     """Shrink a history that fails by a rule."""
-    return shrink(history, lambda shorter: rule_of(player.failure(shorter)) == rule)
+    return shrink(history, lambda shorter: rule_of(player.failure(shorter)) == rule, attempts=attempts)
 
 
 def play_seeds(seeds: Iterable[int], *, is_shrinking: bool) -> tuple[int, str]:

@@ -6,7 +6,6 @@ An event about something that is not there does nothing, so that a history may l
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -15,65 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox.data import to_csv
 from sandbox.server import Fault, Sandbox, SandboxExport, format_timestamp
+from tests.nights.cells import COLUMNS, KEYS, MARK, ODD, cell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tests.nights.cells import Cells
+
 Event = tuple[Any, ...]
-Cells = dict[str, str]
 
-MODELS = ("users", "visits")
-KEYS = {"users": ("user_id", "verified_credential_id"), "visits": ("id",)}
-COLUMNS = {
-    "users": [
-        *("user_email", "user_id", "user_lastVisit", "user_metadata"),
-        *("verified_credential_address", "verified_credential_id", "verified_credential_signInEnabled"),
-    ],
-    "visits": ["address", "createdAt", "id"],
-}
-KINDS = {
-    "user_lastVisit": "date-time",
-    "createdAt": "date-time",
-    "user_metadata": "object",
-    "verified_credential_signInEnabled": "boolean",
-}
-"""The documented types of the columns that are not text."""
-
-MARK = "c3ll"
-"""Is in the text of many cells, and must be in no log line."""
-ODD = f"{MARK} yesterday"
-"""Reads as no documented type."""
-MOMENT = datetime(2026, 3, 1, 4, 5, 6, tzinfo=timezone.utc)
-VALUES: dict[str, dict[str, Any]] = {
-    "date-time": {
-        "2026-03-01T04:05:06.250Z": MOMENT + timedelta(seconds=0.25),
-        "2026-03-01 04:05:06.5+00": MOMENT + timedelta(seconds=0.5),
-        "2026-03-01 04:05:06": MOMENT,
-        "2026-03-01T04:05:06+02:00": MOMENT - timedelta(hours=2),
-        "": None,
-    },
-    "boolean": {"true": True, "f": False, "FALSE": False, "t": True, "": None},
-    "object": {
-        '{"plan": "pro", "n": [1, null]}': {"plan": "pro", "n": [1, None]},
-        "{}": {},
-        "null": None,
-        json.dumps({"mood": f"{MARK} \ud83d!"}): {"mood": f"{MARK} \ufffd!"},
-        "": None,
-    },
-}
-"""What a cell means, for each type that is not text."""
-TEXTS = [f"{MARK}, comma", f'{MARK} "quoted"', f"{MARK}\nsecond line", "007", "null", " blank ", "Zoë 王", ""]
 FILTER = {"users": {"filterValue": MARK, "filterColumn": "email", "chain": ""}}
 NO_FILTER = {"users": {"filterValue": "", "filterColumn": None}}
-
-
-def cell(column: str, number: int) -> str:
-    """A cell of a column; equal numbers give equal cells."""
-    return ODD if number < 0 and column in KINDS else cells_of(column)[number % len(cells_of(column))]
-
-
-def cells_of(column: str) -> list[str]:
-    return list(VALUES[KINDS[column]]) if column in KINDS else TEXTS
 
 
 @dataclass
@@ -182,8 +133,11 @@ class World:
         self.headers[model] = spelling
 
     def _snapshot(self, model: str) -> Snapshot:
+        numbers: dict[tuple[str, ...], tuple[int, int]]
         if model == "visits":
-            numbers = {(name,): (number, number) for name, number in self.logins.items()}
+            numbers: dict[tuple[str, ...], tuple[int, int]] = {
+                (name,): (number, number) for name, number in self.logins.items()
+            }
         else:
             numbers = {
                 (user, credential): (credentials[""], number)
