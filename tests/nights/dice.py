@@ -140,7 +140,7 @@ class Dice:
 
     def mode(self) -> dict[str, Any]:
         """Which exports are read."""
-        mode = self.random.choice(["latest"] * 5 + ["all"] * 3 + ["request"] * 2 + ["named", "full_table"])
+        mode = self.random.choice(["latest"] * 5 + ["all"] * 3 + ["request_exports"] * 2 + ["named", "full_table"])
         if mode == "named" and self.exports:
             ids = [self.any_export() for _ in range(self.random.randint(1, 2))]
             return {"export_ids": ids, "changes_only": False, **({"snapshots": "all"} if self.chance(0.3) else {})}

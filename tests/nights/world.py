@@ -133,7 +133,6 @@ class World:
         self.headers[model] = spelling
 
     def _snapshot(self, model: str) -> Snapshot:
-        numbers: dict[tuple[str, ...], tuple[int, int]]
         if model == "visits":
             numbers: dict[tuple[str, ...], tuple[int, int]] = {
                 (name,): (number, number) for name, number in self.logins.items()
