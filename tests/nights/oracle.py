@@ -219,7 +219,8 @@ class Judge:
         between = {
             e.id
             for e in self.world.completed(self.rules.model)
-            if at <= str(e.completed_at) <= until and e.id not in ids and not self.world.snapshots[e.id].is_filtered
+            if at <= str(e.completed_at) and (str(e.completed_at), e.id) < (until, export_id)
+            if e.id not in ids and not self.world.snapshots[e.id].is_filtered
         }
         return (between | self.memory.named | ({load.export_id} if load else set())) - {export_id}
 

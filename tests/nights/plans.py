@@ -80,8 +80,10 @@ class Plan:
             return "fails"
         if shot.rows and not rules.is_key_of(shot):
             return "fails" if judge.is_key_known and judge.has_own_key else "either"
-        if rules.is_changes and judge.earlier(export.id, bookmark) & self.world.troubles:
-            return "either" if rules.has_versions or not judge.has_own_key or not shot.rows else "fails"
+        earlier = judge.earlier(export.id, bookmark)
+        if rules.is_changes and (earlier | set(bookmark[1])) & self.world.troubles:
+            is_needed = judge.has_own_key and shot.rows and not rules.has_versions and earlier & self.world.troubles
+            return "fails" if is_needed else "either"
         return self.verdict_of_size(export, bookmark)
 
     def verdict_of_size(self, export: SandboxExport, bookmark: Bookmark) -> Verdict:

@@ -175,6 +175,8 @@ class Stage:
     def catalog(self, night: Night, settings: dict[str, Any]) -> Message:
         """The documented catalog, or that of a discovery, as the night's user edited it."""
         catalog, told = copy.deepcopy(self.player.documented), night.settings
+        if told.get("map"):  # which names columns as they are documented
+            told = {name: value for name, value in told.items() if name not in {"discover", "upper"}}
         if told.get("discover"):
             created = len(self.world.requested)
             run = self.player.forks.run(self.tap.arguments("--discover", **settings), max_sleep=0.01)
