@@ -43,7 +43,7 @@ class Night(Plain):
         target_dies_at: Kill the target at this message: what it wrote stays, the state of the night is lost.
         merge: How the target's state is merged: `last` into that of before, as Meltano does; `each` of the night.
         refresh: Run without a state.
-        drop: Drop the tables first.
+        drop: Drop the tables first; implies `refresh`.
     """
 
     events: tuple[Event, ...] = ()

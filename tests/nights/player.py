@@ -92,7 +92,7 @@ class Stage:
         if night.drop or night.refresh:
             for table in self.target.tables.values():
                 table.is_key_final = False  # whoever begins anew can't expect the key of before
-        state = {} if night.refresh else self.target.state
+        state = {} if night.refresh or night.drop else self.target.state
         judges = {model: self.judge(night, model, state) for model in MODELS}
         memories, finals = copy.deepcopy(self.memories), {n: t.is_key_final for n, t in self.target.tables.items()}
         start = Start(len(self.sandbox.requests), len(self.world.requested), state, self.settings(night, state))
