@@ -189,7 +189,8 @@ class Judge:
         """With `changes_only`, a row that is equal in all earlier files is not sent."""
         load, rules = self.memory.loads.get(self.bookmark), self.rules
         older = self.comparable(export_id, self.bookmark)
-        if not self.is_comparable(load) or self.unavailable(export_id, self.bookmark) or not older:
+        with_rows = {e for e in self.earlier(export_id, self.bookmark) if self.world.snapshots[e].rows}
+        if not self.is_comparable(load) or not older or with_rows - set(older):
             return
         rows, earlier = rules.by_key(self.world.snapshots[export_id]), [rules.by_key(shot) for shot in older.values()]
         unchanged = {key for key, cells in rows.items() if all(old.get(key) == cells for old in earlier)}
