@@ -1,5 +1,6 @@
 """Many nights at random: whatever happens, the tables of a strict target hold what the exports hold.
 
-`world` is Dynamic, `target` the other end of the pipe, `oracle` a reading of the specification. `histories` draws
-histories, which are plain data, and shrinks the ones that fail; `player` plays them with the real tap.
+A history is plain data (`histories`), drawn from a seed (`dice`). `player` plays it: one run of the tap a night, against
+the exports of `world` and into the tables of `target`. `oracle` and `plans` are an independent reading of the
+specification: what a night may send and must leave behind, and which exports it reads. `search` plays thousands.
 """

@@ -44,7 +44,7 @@ class Judge:
         self.bookmark = self.first_bookmark = bookmark_of(state, rules.model)
         self.first_load = memory.loads.get(self.bookmark)
         self.committed: list[str] = []
-        self.alive = self.first_alive = self.table.alive
+        self.alive = self.table.alive
         self.is_key_known, self.shape = self.table.is_key_final, ""
         self.was_disturbed = memory.is_disturbed
         self.seen: dict[str, set[int]] = {}
@@ -175,8 +175,8 @@ class Judge:
         rules, table, shot = self.rules, self.table, self.world.snapshots[export_id]
         rows = rules.by_key(shot)
         if rules.has_versions and not rules.is_changes and not rules.is_named and rows:
-            names = {(str(e[0]), *e[1:]) for e in table.alive if table.rows[e].record["_sdc_export_id"] != export_id}
-            require(not names, "a version is not activated", names)
+            others = {key for key in table.alive if table.rows[key].record["_sdc_export_id"] != export_id}
+            require(not others, "a deleted row is still in the table, with versions", others)
         elif rules.is_changes and self.has_own_key:
             everyone = {rules.key_of(row) for row in shot.rows}
             for name, old in self.comparable(export_id, self.bookmark).items():

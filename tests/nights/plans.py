@@ -32,6 +32,7 @@ class Plan:
         requested: The ids that the tap requested in this night.
         remembered: The id that an earlier night requested.
         timeout: `export_timeout`.
+        start: `start_date`, or nothing.
     """
 
     def __init__(  # noqa: PLR0913 (the facts of a night)
