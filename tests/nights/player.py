@@ -195,8 +195,9 @@ class Stage:
             entry["replication_method"] = root["forced-replication-method"] = "FULL_TABLE"
         if key:
             root["table-key-properties"] = list(key)
+        without = {name.casefold() for name in told.get("without", ())}
         for item in entry["metadata"]:
-            if item["breadcrumb"] and item["breadcrumb"][-1] in told.get("without", ()):
+            if item["breadcrumb"] and item["breadcrumb"][-1].casefold() in without:
                 item["metadata"]["selected"] = False
         if told.get("upper"):
             names = {name: name if name.startswith("_sdc_") else name.upper() for name in entry["schema"]["properties"]}
