@@ -13,7 +13,7 @@ import pytest
 
 from sandbox.data import to_csv
 from tests.conftest import select
-from tests.upsert_target import UpsertTarget
+from tests.nights.target import UpsertTarget
 
 if TYPE_CHECKING:
     from sandbox.server import Sandbox
