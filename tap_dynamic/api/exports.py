@@ -118,6 +118,15 @@ class Export:
         return None
 
 
+def without_repeats(exports: Iterable[Export]) -> list[Export]:
+    """Return each export once, as completed where one of its entries says so."""
+    found: dict[str, Export] = {}
+    for export in exports:
+        if export.id not in found or export.status == "completed":
+            found[export.id] = export
+    return list(found.values())
+
+
 def oldest_first(exports: Iterable[Export]) -> list[Export]:
     """Sort exports by completion, oldest first."""
     return sorted(exports, key=lambda export: (export.completed_at, export.id))

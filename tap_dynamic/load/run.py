@@ -6,7 +6,7 @@ import logging
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tap_dynamic.api.exports import Export, oldest_first
+from tap_dynamic.api.exports import Export, oldest_first, without_repeats
 from tap_dynamic.api.polling import wait_for
 from tap_dynamic.datetimes import parse_datetime
 from tap_dynamic.errors import OutputError, TapError, plural
@@ -87,7 +87,7 @@ class Run:
         Raises:
             TapError: If the state belongs to another environment.
         """
-        self.listed = list({export.id: export for export in listed}.values())
+        self.listed = without_repeats(listed)
         for loader in self.loaders.values():
             loader.state.check_environment(self.api.environment_id)
         self._forget_requests(self.listed)
@@ -100,7 +100,7 @@ class Run:
             for export in ready:
                 self._load(export)  # before the wait, which may be cut short
             awaited = [e.id for e in requested if e not in ready]
-            self.listed = list({e.id: e for e in (*self.listed, *ready)}.values())
+            self.listed = without_repeats([*self.listed, *ready])
         elif not awaited:
             self._load_unread()
         others = [export for export in self.listed if export.id not in awaited]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, cast
 
 from tap_dynamic.api.exports import Export, oldest_first
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 MAX_PENDING = timedelta(hours=24)
 """How long a requested export may be pending before it is given up."""
-SHORT_ID = 8
-"""Characters of an id that tell the exports of a list apart."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ def passed_over_notes(
         model: `users` or `visits`.
         exports: All exports.
         bookmark: What was loaded.
-        known: With `snapshots: all`, the starts of the ids that were listed in the run before; None where unknown.
+        known: With `snapshots: all`, `short_id` of those that were listed in the run before; None where unknown.
 
     Returns:
         Lines for the log; none for what earlier runs have named.
@@ -191,13 +190,18 @@ def passed_over_notes(
         return notes
     loaded = bookmark.export_ids
     late = [e for e in completed if not e.is_part and bookmark.covers(e) and e.id not in loaded]
-    late = [e for e in late if e.id[:SHORT_ID] not in known]
+    late = [e for e in late if short_id(e.id) not in known]
     if late:
         notes.append(
             f"{plural(len(late), 'export')} of {model} appeared after a newer one was loaded, and is not read:"
             f" {_ids(late)}. To read one, name it in export_ids."
         )
     return notes
+
+
+def short_id(export_id: str) -> str:
+    """Return what tells the exports of a list apart in few characters: the state holds one for each."""
+    return blake2b(export_id.encode(), digest_size=4).hexdigest()
 
 
 def failed_notes(model: str, exports: Iterable[Export], bookmark: Bookmark | None) -> list[str]:

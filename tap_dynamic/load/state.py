@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tap_dynamic.errors import TapError
-from tap_dynamic.load.selection import SHORT_ID, Bookmark, bookmark_after, is_newest, is_obsolete
+from tap_dynamic.load.selection import Bookmark, bookmark_after, is_newest, is_obsolete, short_id
 from tap_dynamic.redaction import first_line
 from tap_dynamic.table.layout import Table
 
@@ -55,7 +55,7 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
         table_version: The version of the last full load, where messages have one.
         holdings: The exports of which the table may hold rows: one where it is clean, more after an interrupted load.
         holdings_bookmark: The bookmark that the holdings belong to: its time and its exports.
-        known_exports: With `snapshots: all`, the exports listed in the last run: `SHORT_ID` characters of each id.
+        known_exports: With `snapshots: all`, `short_id` of the exports that were listed in the last run.
     """
 
     environment_id: str | None = None
@@ -203,7 +203,7 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
 
     def knowing(self, export_ids: Iterable[str] | None) -> Self:
         """Remember the exports that are listed."""
-        known = None if export_ids is None else sorted({export_id[:SHORT_ID] for export_id in export_ids})
+        known = None if export_ids is None else sorted(map(short_id, export_ids))
         return replace(self, known_exports=known)
 
     def of_environment(self, environment_id: str) -> Self:

@@ -43,7 +43,7 @@ def column_names(header: Sequence[str], known: Collection[str] = ()) -> list[str
     """
     bases = [cell.replace("\ufeff", "").strip() for cell in header]
     spelling = {fold(name): name for name in reversed(list(known))}  # the first spelling counts
-    known = set(known)
+    known = set(spelling.values())
     names: dict[int, str] = {}
     taken = {fold(name) for name in (*SDC_COLUMNS, DELETED_AT)}
     # A name goes to the column that has it in the catalog's spelling, else to the first that has it.
