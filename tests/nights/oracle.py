@@ -80,6 +80,8 @@ class Judge:
         shot, key = self.world.snapshots[export_id], tuple(record[name] for name in table.key)
         require(self.at_hand in {None, export_id}, "rows of two exports follow one SCHEMA")
         require(record["_sdc_exported_at"] == self.world.completion(export_id), "a row has another completion")
+        is_older = self.world.completion(export_id) < self.bookmark[0]
+        require(self.rules.is_named or not is_older, "an older export is loaded over a newer one", export_id)
         self.at_hand = export_id
         self.versions.add(message.get("version"))
         self.memory.is_disturbed = True

@@ -98,6 +98,20 @@ REGRESSIONS = {
         Night((*BOTH, ("export", "users", 0, {"repeated": True}), ("export", "users", 1)), {"snapshots": "all"})
     ],
     "a header in upper case": [TWO, Night((("header", "users", "upper"), ("export", "users", 1)), CHANGES)],
+    "the first load is interrupted, and then comes an empty file": [
+        Night((("crowd", 20), ("export", "users", 0)), CHANGES, tap_dies_at=9600),
+        Night((("export", "users", 1, {"empty": True}),)),
+        Night((("export", "users", 2),), CHANGES),
+    ],
+    "an empty file between is not compared": [
+        TWO,
+        Night((("export", "users", 1, {"empty": True}), ("export", "users", 2)), CHANGES),
+    ],
+    "a catalog in upper case, and back": [
+        Night(TWO.events),
+        Night((), {"upper": True}, refresh=True),
+        Night((("export", "users", 1),)),
+    ],
     "an export is listed twice": [Night((*BOTH, ("export", "users", 0, {"twice": True})), {"snapshots": "all"})],
     "two exports of one second": [
         Night((*BOTH, ("export", "users", 0)), VERSIONS),

@@ -64,6 +64,8 @@ class World:
     """The rows of each export, by its id."""
     requested: list[str] = field(default_factory=list)
     """The ids of the exports that the tap requested."""
+    twice: list[SandboxExport] = field(default_factory=list)
+    """Exports that are listed twice."""
     unreadable: set[str] = field(default_factory=set)
     """The ids of exports whose file is gone although they are listed."""
     requests: str = ""
@@ -86,6 +88,7 @@ class World:
         self.sandbox.faults, self.troubles, self.requests = [], set(), ""
         for verb, *arguments in events:
             getattr(self, verb)(*arguments)
+        self.sandbox.extra_entries = [self.sandbox.poll(e) for e in self.twice if e.id in self.sandbox.exports]
         self.sandbox.create_allowed = self.requests != "refused"
 
     # --- users and visits
@@ -187,7 +190,7 @@ class World:
         )
         self.exports[name], self.snapshots[export.id] = export, shot
         if how.get("twice"):
-            self.sandbox.extra_entries.append(self.sandbox.poll(export))
+            self.twice.append(export)
 
     def complete(self, name: Any, when: str, *, during_run: bool = False) -> None:
         """A pending export completes, now, or while the tap waits for it."""
@@ -212,8 +215,6 @@ class World:
         """An export is deleted."""
         if name in self.exports:
             self.sandbox.exports.pop(self.exports[name].id, None)
-            ids = self.sandbox.exports
-            self.sandbox.extra_entries = [entry for entry in self.sandbox.extra_entries if entry["id"] in ids]
 
     def lose(self, name: Any) -> None:
         """The file of an export is gone for good, although the export is listed."""
