@@ -133,9 +133,9 @@ def fit_file(  # noqa: PLR0913 (what it depends on, nothing hidden)
         problem = f"{', '.join(key)} is the same in all rows"
     if table.key:
         if not problem:  # the rest is verified while rows are written
-            key_columns = [column for column in layout.columns if column.is_key]
             head = [(1, file.sample.rows)]
-            problem = verify_rows(file.label, head, key_columns, (), is_distinct=bool(layout.key_columns)).key_problem
+            is_distinct = bool(layout.key_columns)
+            problem = verify_rows(file.label, head, layout.key_in_file, (), is_distinct=is_distinct).key_problem
         if problem:
             msg = f"{file.label}: {key_refusal(key, problem)}"
             raise TapError(msg)
@@ -157,9 +157,7 @@ def fit_file(  # noqa: PLR0913 (what it depends on, nothing hidden)
 def _verify_file(  # noqa: PLR0913 (what it depends on, nothing hidden)
     file: CsvFile, layout: Layout, catalog: Catalog, documented: Properties, logger: logging.Logger, *, has_key: bool
 ) -> Proof:
-    places = {column.name: column for column in layout.columns if column.is_key}
-    # In the order of the key, whatever that of the file: its first column must be filled.
-    key = [places[name] for name in layout.key if name in places] if has_key else []
+    key = layout.key_in_file if has_key else ()
     typed = [column for column in layout.columns if not insists_on_type(column.name, catalog, documented)]
     with ProgressLogger(f"{file.label}, key and types", "rows verified", logger) as progress:
         return verify_rows(

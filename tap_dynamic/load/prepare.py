@@ -106,7 +106,9 @@ def prepare_load(
     earlier = []
     for export_id in comparison.wanted:
         try:
-            earlier.append(fetch(export_id, f"{stream}, earlier export {export_id}"))
+            older = fetch(export_id, f"{stream}, earlier export {export_id}")
+            if not older.is_empty:  # an empty one neither left rows nor deleted any
+                earlier.append(older)
         except FileUnusable as error:  # gone for good; any other failure ends the load, or deletions would be lost
             comparison = comparison.losing(f"an earlier export can't be read ({error})")
     if not earlier:

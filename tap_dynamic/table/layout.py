@@ -143,14 +143,19 @@ class Layout:
         return [*(column.name for column in self.columns), *self.sdc_columns]
 
     @property
+    def key_in_file(self) -> tuple[Column, ...]:
+        """The columns of the key that come from the file, in the order of the key."""
+        return tuple(sorted((c for c in self.columns if c.is_key), key=lambda c: self.key.index(c.name)))
+
+    @property
     def is_distinct(self) -> bool:
         """Whether the key says more than which export a row is of."""
-        return "_sdc_row_number" in self.key or any(column.is_key for column in self.columns)
+        return "_sdc_row_number" in self.key or bool(self.key_in_file)
 
     @property
     def key_columns(self) -> tuple[Column, ...]:
         """The columns of the file whose values must distinguish the rows; empty where row numbers do."""
-        return () if "_sdc_row_number" in self.key else tuple(c for c in self.columns if c.is_key)
+        return () if "_sdc_row_number" in self.key else self.key_in_file
 
 
 def with_deletions(layout: Layout) -> Layout:
