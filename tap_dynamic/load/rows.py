@@ -60,7 +60,7 @@ class Tally:
             yield Note(text, is_warning=True)
 
 
-def read_chunks(plan: LoadPlan, tally: Tally, logger: logging.Logger) -> Iterator[Chunk]:
+def read_chunks(plan: LoadPlan, tally: Tally, logger: logging.Logger, count: int = ROWS_PER_CHUNK) -> Iterator[Chunk]:
     """Read and convert the rows of a load: deleted ones first.
 
     Where a map makes one key of two, the row that is still there comes last.
@@ -69,6 +69,7 @@ def read_chunks(plan: LoadPlan, tally: Tally, logger: logging.Logger) -> Iterato
         plan: The plan of the load.
         tally: Is kept up to date.
         logger: Receives progress.
+        count: Number of rows at once, at most.
 
     Yields:
         Rows, with values for each of the names of the layout.
@@ -77,21 +78,19 @@ def read_chunks(plan: LoadPlan, tally: Tally, logger: logging.Logger) -> Iterato
         TapError: At the first row that can't be read or converted; at the end if the key is not unique.
     """
     for rows in plan.gone:
-        yield from _read_rows(plan, rows, tally, logger, is_gone=True)
-    if plan.is_key_verified:
-        yield from _read_rows(plan, plan.emitted, tally, logger)
-    else:
-        yield from _read_verified(plan, tally, logger)
+        yield from _read_rows(plan, rows, tally, logger, count, is_gone=True)
+    read = _read_rows if plan.is_key_verified else _read_verified
+    yield from read(plan, plan.emitted, tally, logger, count)
     tally.dropped_nuls += plan.emitted.file.dropped_nuls
 
 
-def _read_verified(plan: LoadPlan, tally: Tally, logger: logging.Logger) -> Iterator[Chunk]:
+def _read_verified(plan: LoadPlan, rows: Rows, tally: Tally, logger: logging.Logger, count: int) -> Iterator[Chunk]:
     """Read all rows of the file, and verify that the key identifies each."""
     names = plan.layout.names
     key = plan.layout.key_columns
     places = [names.index(column.name) for column in key]
     with RowIndex(plan.label) as index:
-        for chunk in _read_rows(plan, plan.emitted, tally, logger):
+        for chunk in _read_rows(plan, rows, tally, logger, count):
             texts = key_texts(key, [chunk.values[place] for place in places])
             index.add(0, chunk.numbers, key_digests(texts), None)
             yield chunk
@@ -101,11 +100,11 @@ def _read_verified(plan: LoadPlan, tally: Tally, logger: logging.Logger) -> Iter
             raise TapError(msg)
 
 
-def _read_rows(
-    plan: LoadPlan, rows: Rows, tally: Tally, logger: logging.Logger, *, is_gone: bool = False
+def _read_rows(  # noqa: PLR0913 (what it depends on, nothing hidden)
+    plan: LoadPlan, rows: Rows, tally: Tally, logger: logging.Logger, count: int, *, is_gone: bool = False
 ) -> Iterator[Chunk]:
     file, layout = rows.file, plan.layout
-    count = max(1, min(ROWS_PER_CHUNK, NAMES_PER_CHUNK // sum(map(len, layout.names))))
+    count = max(1, min(count, NAMES_PER_CHUNK // sum(map(len, layout.names))))
     nested = [c.index for c in rows.columns if c.kind in JSON_KINDS and c.index is not None]
     chunks: Iterator[tuple[Sequence[int], Sequence[list[str]]]] = (
         (range(first, first + len(cells)), cells) for first, cells in file.chunks(count)

@@ -60,12 +60,11 @@ class BatchSink:
         Raises:
             TapError: At a value that the format can't hold.
         """
-        for part in chunk.slices(self.writer.config.batch_size):
-            try:
-                content = self.writer.encode_values(self.names, part.values)
-            except MisfitError as error:
-                raise row_error(part.label, part.numbers[error.index], error.problem) from None
-            self.writer.add(len(part), content)
+        try:
+            content = self.writer.encode_values(self.names, chunk.values)
+        except MisfitError as error:
+            raise row_error(chunk.label, chunk.numbers[error.index], error.problem) from None
+        self.writer.add(len(chunk), content)
 
 
 class EachRecordSink:

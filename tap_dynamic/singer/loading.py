@@ -12,6 +12,7 @@ from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.catalog import SelectionMask
 
 from tap_dynamic.errors import TapError
+from tap_dynamic.file.reader import ROWS_PER_CHUNK
 from tap_dynamic.load.rows import Tally, read_chunks
 from tap_dynamic.output.sinks import BatchSink, EachRecordSink, RecordSink
 from tap_dynamic.redaction import first_line
@@ -142,35 +143,36 @@ class LoadingStream(DynamicStream):
         Private in the SDK, which has no hook for many rows at once; its own way handles
         a row in 50 µs. tests/test_bulk.py compares both, message for message.
         """
-        self._write_rows(context, self._record_sink)
+        self._write_rows(context, self._record_sink, self.ABORT_AT_RECORD_COUNT or ROWS_PER_CHUNK)
         yield from ()
 
     @override
     def get_batches(
         self, batch_config: BatchConfig, context: Context | None = None
     ) -> Iterable[tuple[BaseBatchFileEncoding, list[str]]]:
-        self._write_rows(context, partial(self._batch_sink, batch_config))
+        size = min(batch_config.batch_size, ROWS_PER_CHUNK)
+        self._write_rows(context, partial(self._batch_sink, batch_config), size)
         return ()
 
     def _write_rows(
         self,
         context: Context | None,
         open_sink: Callable[[LoadPlan], contextlib.AbstractContextManager[Sink]],
+        count: int,
     ) -> None:
-        """Write the rows of the load at hand; a dry run ends at its limit."""
+        """Write the rows of the load at hand, some at once; a dry run ends after the first of them."""
         if self._active is None:
             msg = f"Stream {self.name} is synced as a child of exports."
             raise TapError(msg)
         plan, tally = self._active
         self.begin(plan)
         with self.metered(context) as counter, open_sink(plan) as sink:
-            for chunk in read_chunks(plan, tally, self.logger):
+            for chunk in read_chunks(plan, tally, self.logger, count):
                 self.record_label = f"{chunk.label}, row {chunk.numbers[0]}"
-                if self.is_dry_run:
-                    sink.add(next(chunk.slices(self.ABORT_AT_RECORD_COUNT or 1)))
-                    break
                 sink.add(chunk)
                 counter.increment(len(chunk))
+                if self.is_dry_run:
+                    break
 
     @contextlib.contextmanager
     def _record_sink(self, plan: LoadPlan) -> Iterator[Sink]:

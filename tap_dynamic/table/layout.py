@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tap_dynamic.table.columns import DELETED_AT, respelled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     Properties = Mapping[str, dict[str, Any]]
 
@@ -105,12 +105,6 @@ class Chunk:
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.numbers)
-
-    def slices(self, size: int) -> Iterator[Chunk]:
-        """Yield the chunk in parts of a number of rows, at most."""
-        for start in range(0, len(self), size):
-            end = start + size
-            yield Chunk(self.label, self.numbers[start:end], [column[start:end] for column in self.values])
 
 
 @dataclass(frozen=True)
