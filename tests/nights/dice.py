@@ -116,7 +116,7 @@ class Dice:
             if self.chance(0.25):
                 verb = self.random.choice(["complete", "complete", "complete", "fail", "vanish", "age"])
                 if verb == "complete":
-                    yield verb, name, self.random.choice(["now", "early", "late", "instant"])
+                    yield verb, name, self.random.choice(["now", "early", "late", "instant"]), self.chance(0.3)
                 else:
                     yield verb, name
 

@@ -192,7 +192,7 @@ class World:
         if how.get("twice"):
             self.twice.append(export)
 
-    def complete(self, name: Any, when: str, *, during_run: bool = False) -> None:
+    def complete(self, name: Any, when: str, during_run: bool = False) -> None:  # noqa: FBT001, FBT002 (of an event, a tuple)
         """A pending export completes, now, or while the tap waits for it."""
         if (export := self._pending(name)) is not None:
             export.polls_left, export.final_status = int(during_run), "completed"
