@@ -160,7 +160,7 @@ class Judge:
             require(stored, "a row of the export is not in the table", key)
             assert stored
             require(not stored.is_deleted, "a row of the export is marked as deleted", key)
-            expected = {n: t for n, t in row.items() if n not in self.rules.without or n in self.rules.key}
+            expected = {n: t for n, t in row.items() if n not in self.rules.without or n in table.key}
             if self.rules.is_lower:
                 expected["user_id"] = expected["user_id"].lower()
             kinds = stored.properties if self.is_lost(key) else table.schema["properties"]

@@ -175,7 +175,7 @@ class Stage:
     def catalog(self, night: Night, settings: dict[str, Any]) -> Message:
         """The documented catalog, or that of a discovery, as the night's user edited it."""
         catalog, told = copy.deepcopy(self.player.documented), night.settings
-        if told.get("map"):  # which names columns as they are documented
+        if any(other.settings.get("map") for other in self.history.nights):  # maps name columns as documented
             told = {name: value for name, value in told.items() if name not in {"discover", "upper"}}
         if told.get("discover"):
             created = len(self.world.requested)
