@@ -101,6 +101,7 @@ NOT_RUN = {
     "uvx --from . tap-dynamic --help": "it builds the tap, as .ci/run does",
     "pipx run --spec git+https://github.com/<owner>/tap-dynamic.git tap-dynamic --help": "it needs the repository",
     "python3 -m tests.engines": "it takes minutes",
+    "python3 -m tests.nights 2000 --seed 1": "it takes minutes",
     "python3 -m benchmarks --write": "it takes minutes",
     "python3 -m sandbox.picture docs/images/demo.svg": "test_demo.py compares the picture",
 }

@@ -373,7 +373,8 @@ def test_the_sandbox_page(project: Project, tmp_path: Path) -> None:
         )
     )
     run(script, tmp_path, {"HOME": str(tmp_path), "PATH": ":".join([*map(str, folders), "/usr/bin:/bin"])})
-    assert len((tmp_path / "users.jsonl").read_text().splitlines()) == 500
+    (plain_file,) = tmp_path.glob("users-*.jsonl")
+    assert len(plain_file.read_text().splitlines()) == 500
     assert len((project.output / "users.jsonl").read_text().splitlines()) == 500
 
 
