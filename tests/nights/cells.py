@@ -53,6 +53,9 @@ VALUES: dict[str, dict[str, Any]] = {
 """What a cell means, for each type that is not text."""
 TEXTS = [f"{MARK}, comma", f'{MARK} "quoted"', f"{MARK}\nsecond line", "007", "null", " blank ", "Zoë 王", ""]
 
+FILTER = {"users": {"filterValue": MARK, "filterColumn": "email", "chain": ""}}
+NO_FILTER = {"users": {"filterValue": "", "filterColumn": None}}
+
 
 def cell(column: str, number: int) -> str:
     """A cell of a column; equal numbers give equal cells."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox.data import to_csv
 from sandbox.server import Fault, Sandbox, SandboxExport, format_timestamp
-from tests.nights.cells import COLUMNS, KEYS, MARK, ODD, cell
+from tests.nights.cells import COLUMNS, FILTER, KEYS, NO_FILTER, ODD, cell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from tests.nights.cells import Cells
 
 Event = tuple[Any, ...]
-
-FILTER = {"users": {"filterValue": MARK, "filterColumn": "email", "chain": ""}}
-NO_FILTER = {"users": {"filterValue": "", "filterColumn": None}}
 
 
 @dataclass
