@@ -26,12 +26,18 @@ IDENTITY_MAPS: dict[str, Any] = {"stream_maps": {"users": {"user_email": "user_e
 def without_timestamps(run: Run) -> list[Message]:
     """Return the messages without `time_extracted`; versions, which are times too, are numbered."""
     assert run.code == 0, run.log
-    versions = sorted({message["version"] for message in run.messages if "version" in message})
-    numbers: dict[Any, int] = {version: number for number, version in enumerate(versions)}
-    text = json.dumps([{k: v for k, v in m.items() if k != "time_extracted"} for m in run.messages])
-    for version, number in numbers.items():
-        text = text.replace(str(version), str(number))
-    return list(json.loads(text))
+    versions: dict[str, list[int]] = {}
+    messages = [{k: v for k, v in message.items() if k != "time_extracted"} for message in run.messages]
+    for message in messages:
+        if "version" in message:
+            of_stream = versions.setdefault(message["stream"], [])
+            if message["version"] not in of_stream:
+                of_stream.append(message["version"])
+            message["version"] = of_stream.index(message["version"])
+        elif message["type"] == "STATE":
+            for bookmark in message["value"]["bookmarks"].values():
+                bookmark["table_version"] = bool(bookmark.get("table_version"))
+    return messages
 
 
 def metrics(run: Run) -> list[tuple[str, str, Any]]:

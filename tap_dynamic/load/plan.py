@@ -144,7 +144,7 @@ def plan_comparison(  # noqa: PLR0913 (a rule of these facts)
     reasons = (
         (is_full_table, "the replication method is FULL_TABLE"),
         (not layout.key_columns, "rows without a unique key can't be compared"),
-        (not held or state.bookmark is None, "there is no earlier load to compare with"),
+        (not (held and state.has_base), "there is no earlier load to compare with"),
         (None in shapes, "the last load was without changes_only"),
         (needs_version and state.table_version is None, "the last load had no version for ACTIVATE_VERSION messages"),
         (shapes != {fingerprint}, "columns, types, key or maps differ from those of the last load"),
@@ -214,6 +214,7 @@ def plan_load(  # noqa: PLR0913 (what it depends on, nothing hidden)
     if (
         changes
         and gone
+        and state.has_base
         and (problem := too_many_deleted(changes.counts.deleted, changes.counts.before, config["max_deleted_percent"]))
     ):
         msg = f"{file.label}: {problem}."

@@ -99,10 +99,10 @@ def select_unread(
 
 
 def between(completed: Sequence[Export], bookmark: Bookmark | None, export: Export) -> list[str]:
-    """Return the ids of the snapshots that completed after the bookmark and before an export."""
+    """Return the ids of the snapshots before an export that the bookmark does not cover."""
     if bookmark is None:
         return []
-    return [e.id for e in completed if bookmark.instant < e.completed_at < export.completed_at]
+    return [e.id for e in completed if e.completed_at < export.completed_at and not bookmark.covers(e)]
 
 
 @dataclass(frozen=True)

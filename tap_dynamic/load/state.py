@@ -54,6 +54,7 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
         row_count: The number of rows of the export that was loaded last.
         table_version: The version of the last full load, where messages have one.
         holdings: The exports of which the table may hold rows: one where it is clean, more after an interrupted load.
+        unfinished: Those of them whose load did not end.
         holdings_bookmark: The bookmark that the holdings belong to: its time and its exports.
         known_exports: With `snapshots: all`, `short_id` of the exports that were listed in the last run.
     """
@@ -69,6 +70,7 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
     row_count: int | None = None
     table_version: int | None = None
     holdings: list[Holding] = []
+    unfinished: list[str] = []
     holdings_bookmark: list[str] = []
     known_exports: list[str] | None = None
 
@@ -119,6 +121,15 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
             return list(self.holdings)
         return [Holding(export_id) for export_id in sorted(self.export_ids or ())] if self.bookmark else []
 
+    @property
+    def has_base(self) -> bool:
+        """Whether the table holds all rows of some export."""
+        return any(h.export_id not in self._unfinished for h in self.held)
+
+    @property
+    def _unfinished(self) -> list[str]:
+        return self.unfinished if self.holdings_bookmark == bookmark_values(self) else []
+
     def check_environment(self, environment_id: str) -> None:
         """Refuse the state of another environment.
 
@@ -166,7 +177,15 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
         # Until the load ends, the table may have rows of both looks: they are not comparable.
         is_alike = looks.get(export.id, fingerprint) == fingerprint
         holdings[export.id] = Holding(export.id, fingerprint if is_alike else None)
-        return replace(self, holdings=list(holdings.values()), holdings_bookmark=bookmark_values(self))
+        unfinished = [i for i in self._unfinished if i in holdings]
+        if export.id not in looks or export.id in unfinished:
+            unfinished = [*(i for i in unfinished if i != export.id), export.id]
+        return replace(
+            self,
+            holdings=list(holdings.values()),
+            unfinished=unfinished,
+            holdings_bookmark=bookmark_values(self),
+        )
 
     def committed(  # noqa: PLR0913 (what a load leaves behind)
         self,
@@ -199,7 +218,9 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
             )
             if rows:
                 state = replace(state, row_count=rows, table_version=version)
-        return replace(state, holdings=list(holdings), holdings_bookmark=bookmark_values(state))
+        left = list(holdings)
+        unfinished = [h.export_id for h in left if h.export_id in self._unfinished and h.export_id != export.id]
+        return replace(state, holdings=left, unfinished=unfinished, holdings_bookmark=bookmark_values(state))
 
     def knowing(self, export_ids: Iterable[str] | None) -> Self:
         """Remember the exports that are listed."""

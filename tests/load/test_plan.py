@@ -236,7 +236,7 @@ COMPARISONS: dict[str, Compared] = {
         None,
     ),
     "the first load was of an older export: its rows may be there": (
-        {"key_properties": ["id"], "holdings": [["a", "f"]], "holdings_bookmark": [""]},
+        {"key_properties": ["id"], "holdings": [["a", "f"]], "unfinished": ["a"], "holdings_bookmark": [""]},
         {},
         ["a"],
         ["a"],

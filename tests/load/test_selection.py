@@ -21,6 +21,7 @@ from tap_dynamic.load.selection import (
     plan_request,
     reads_all,
     select_unread,
+    short_id,
     snapshots_of,
 )
 from tests.builders import at, bookmark, export
@@ -127,7 +128,7 @@ BETWEEN: dict[str, tuple[list[Export], Bookmark | None, Export, list[str]]] = {
     "the next one": ([A, B], bookmark(at(1), "a"), B, []),
     "one between": ([A, B, C], bookmark(at(1), "a"), C, ["b"]),
     "two of one instant": ([A, B, SAME_B, C], bookmark(at(1), "a"), C, ["b", "b2"]),
-    "of the bookmark's instant": ([A, B, SAME_B, C], bookmark(at(2), "b"), C, []),
+    "of the bookmark's instant, not loaded": ([A, B, SAME_B, C], bookmark(at(2), "b"), C, ["b2"]),
     "of the export's instant": ([A, B, SAME_B], bookmark(at(1), "a"), SAME_B, []),
     "newer ones are not between": ([A, B, C], bookmark(at(1), "a"), B, []),
     "the export is older than the bookmark": ([A, B, C], bookmark(at(3), "c"), A, []),
@@ -208,7 +209,7 @@ PASSED_OVER: dict[str, tuple[list[Export], Bookmark | None, list[str] | None, li
         None,
         ["only a part: p3, p4, p5 and 2 more. "],
     ),
-    "all: what was there before is not late": ([A, B], bookmark(at(2), "b"), ["a", "b"], []),
+    "all: what was there before is not late": ([A, B], bookmark(at(2), "b"), [short_id("a"), short_id("b")], []),
     "all: an older one that was not there": (
         [A, B],
         bookmark(at(2), "b"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tap_dynamic.errors import TapError
+from tap_dynamic.load.selection import short_id
 from tap_dynamic.load.state import Holding, RowState
 from tap_dynamic.table.layout import Layout, Table
 from tests.builders import at, bookmark, export
@@ -33,6 +34,7 @@ FULL: dict[str, Any] = {
     "row_count": 7,
     "table_version": 1_772_000_000,
     "holdings": [["b", "f1"], ["p", None]],
+    "unfinished": ["p"],
     "holdings_bookmark": [at(2), "b", "b2"],
     "known_exports": ["a", "b"],
 }
@@ -345,10 +347,42 @@ def test_what_a_load_that_begins_changes_in_the_state(
         "columns": ["email", "old", "id"],
         "text_columns": ["y", "z"],
         "holdings": holdings,
+        "unfinished": after.unfinished,
         "holdings_bookmark": [values["replication_key_value"], "b", "b2"] if values else [""],
     }
     assert after.bookmark == state.bookmark
     assert [[h.export_id, h.fingerprint] for h in after.held] == holdings
+
+
+UNFINISHED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    # name: (state before an export begins, whose loads have not ended then)
+    "the first load": ({}, ["c"]),
+    "after one": (FULL, ["p", "c"]),
+    "once more": ({**FULL, "unfinished": ["p", "c"], "holdings": [["b", "f1"], ["p", None], ["c", "f1"]]}, ["p", "c"]),
+    "loaded before": ({**FULL, "unfinished": [], "holdings": [["b", "f1"], ["c", "f1"]]}, []),
+    "of another bookmark": ({**FULL, "holdings_bookmark": []}, ["c"]),
+}
+
+
+@pytest.mark.parametrize(("values", "unfinished"), UNFINISHED.values(), ids=UNFINISHED)
+def test_a_load_is_unfinished_until_it_ends(values: dict[str, Any], unfinished: list[str]) -> None:
+    state = RowState.parse(values)
+    begun = state.begun(C, held=state.held, fingerprint="f1")
+    assert begun.unfinished == unfinished
+    assert begun.has_base == (state != RowState())
+    after = begun.committed(C, replication_key="k", holdings=begun.held, rows=1, version=None, moves_bookmark=False)
+    assert after.unfinished == [i for i in unfinished if i != "c"]
+    assert after.has_base
+
+
+def test_an_unfinished_load_is_no_base_whatever_the_bookmark() -> None:
+    """The first load is interrupted, and then an export without rows is loaded."""
+    begun = RowState().begun(A, held=[], fingerprint="f1")
+    empty = begun.begun(B, held=begun.held, fingerprint="f1").committed(
+        B, replication_key="k", holdings=begun.held, rows=0, version=None, moves_bookmark=True
+    )
+    assert [h.export_id for h in empty.held] == ["a"]
+    assert not empty.has_base
 
 
 def requested(completed_at: str | None = None, **fields: Any) -> Any:
@@ -384,7 +418,7 @@ def test_no_id_is_remembered_and_nothing_is_dropped() -> None:
     assert state.without_request([A, B]) == state
 
 
-@pytest.mark.parametrize(("ids", "known"), [(None, None), ([], []), (["b", "a"], ["a", "b"])])
+@pytest.mark.parametrize(("ids", "known"), [(None, None), ([], []), (["b", "a"], sorted(map(short_id, "ab")))])
 def test_the_exports_that_are_listed_are_remembered(ids: list[str] | None, known: list[str] | None) -> None:
     assert RowState(known_exports=["z"]).knowing(ids).values() == {**RowState().values(), "known_exports": known}
 
