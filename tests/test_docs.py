@@ -13,8 +13,8 @@ import pytest
 
 from sandbox.data import csv_file
 from tests.conftest import ROOT
+from tests.download.test_faults import API, BAD_FILES, DOWNLOADS, GOOD_FILES, MATRIX
 from tests.meltano_project import MELTANO, Project
-from tests.test_faults import API, BAD_FILES, DOWNLOADS, GOOD_FILES, MATRIX
 
 if TYPE_CHECKING:
     from sandbox.server import Sandbox

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tap_dynamic.file.reader import CsvFile
     from tap_dynamic.file.sample import Sample
-    from tap_dynamic.table.layout import Catalog, Layout, Properties, Table
+    from tap_dynamic.table.layout import KnownTable, Layout, Properties, StreamCatalog
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ def _empty_key(column: Column, first: int, rows: Sequence[list[str]]) -> str | N
 
 def fit_file(  # noqa: PLR0913 (what it depends on, nothing hidden)
     file: CsvFile,
-    catalog: Catalog,
-    table: Table,
+    catalog: StreamCatalog,
+    table: KnownTable,
     *,
     documented: Properties,
     candidates: Sequence[Sequence[str]],
@@ -155,7 +155,13 @@ def fit_file(  # noqa: PLR0913 (what it depends on, nothing hidden)
 
 
 def _verify_file(  # noqa: PLR0913 (what it depends on, nothing hidden)
-    file: CsvFile, layout: Layout, catalog: Catalog, documented: Properties, logger: logging.Logger, *, has_key: bool
+    file: CsvFile,
+    layout: Layout,
+    catalog: StreamCatalog,
+    documented: Properties,
+    logger: logging.Logger,
+    *,
+    has_key: bool,
 ) -> Proof:
     key = layout.key_in_file if has_key else ()
     typed = [column for column in layout.columns if not insists_on_type(column.name, catalog, documented)]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tap_dynamic.file.reader import CsvFile
     from tap_dynamic.load.plan import LoadPlan
     from tap_dynamic.load.state import RowState
-    from tap_dynamic.table.layout import Catalog, Properties
+    from tap_dynamic.table.layout import Properties, StreamCatalog
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Circumstances:
 
     config: Mapping[str, Any]
     state: RowState
-    catalog: Catalog
+    catalog: StreamCatalog
     documented: Properties
     candidates: Sequence[Sequence[str]]
     deselected_parts: Sequence[tuple[str, ...]]

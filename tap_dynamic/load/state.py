@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tap_dynamic.errors import TapError
 from tap_dynamic.load.selection import Bookmark, bookmark_after, is_newest, is_obsolete, short_id
 from tap_dynamic.redaction import first_line
-from tap_dynamic.table.layout import Table
+from tap_dynamic.table.layout import KnownTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -110,9 +110,9 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
         return Bookmark.of(self.replication_key_value, self.export_ids or ())
 
     @property
-    def table(self) -> Table:
+    def table(self) -> KnownTable:
         """The table as it was loaded last."""
-        return Table(tuple(self.key_properties) or None, tuple(self.columns), frozenset(self.text_columns))
+        return KnownTable(tuple(self.key_properties) or None, tuple(self.columns), frozenset(self.text_columns))
 
     @property
     def held(self) -> list[Holding]:

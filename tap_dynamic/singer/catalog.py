@@ -10,7 +10,7 @@ from singer_sdk.singerlib.catalog import Metadata
 from tap_dynamic.api.exports import MODELS
 from tap_dynamic.schemas import SCHEMAS
 from tap_dynamic.table.columns import FALLBACK_KEY, fold
-from tap_dynamic.table.layout import Catalog as StreamCatalog
+from tap_dynamic.table.layout import StreamCatalog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -141,7 +141,7 @@ class LoadingStream(DynamicStream):
         """Write RECORD messages, in bulk where the SDK would change nothing in a record.
 
         Private in the SDK, which has no hook for many rows at once; its own way handles
-        a row in 50 µs. tests/test_bulk.py compares both, message for message.
+        a row in 50 µs. tests/output/test_bulk.py compares both, message for message.
         """
         self._write_rows(context, self._record_sink, self.ABORT_AT_RECORD_COUNT or ROWS_PER_CHUNK)
         yield from ()

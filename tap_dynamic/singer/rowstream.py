@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tap_dynamic.download.host import FileHost
     from tap_dynamic.load.plan import LoadPlan
     from tap_dynamic.load.rows import Tally
-    from tap_dynamic.table.layout import Catalog, Layout
+    from tap_dynamic.table.layout import Layout, StreamCatalog
 
 
 class RowStream(LoadingStream):
@@ -79,7 +79,7 @@ class RowStream(LoadingStream):
         self.replication_key = "_sdc_exported_at"
 
     @property
-    def catalog(self) -> Catalog:
+    def catalog(self) -> StreamCatalog:
         """What the catalog says of this stream."""
         entry = self._tap.input_catalog.get_stream(self.name) if self._tap.input_catalog else None
         properties = super().effective_schema.get("properties", {})

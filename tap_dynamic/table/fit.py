@@ -19,7 +19,7 @@ from tap_dynamic.table.columns import (
     respelled,
 )
 from tap_dynamic.table.convert import reads_as
-from tap_dynamic.table.layout import Catalog, Column, Layout, Note, Table
+from tap_dynamic.table.layout import Column, KnownTable, Layout, Note, StreamCatalog
 from tap_dynamic.table.types import TEXT, canonical_schema, nested_schema, type_of
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ def unknown_file_problem(sample: Sample, known: Collection[str], documented: Pro
 def infer_layout(sample: Sample, documented: Properties, key: Sequence[str]) -> Layout:
     """Derive the layout that discovery reports from the head of a file."""
     names = column_names(sample.header)
-    inferred = Catalog({name: fit_type(name, None, cells, documented) for name, cells in _cells(names, sample)})
+    inferred = StreamCatalog({name: fit_type(name, None, cells, documented) for name, cells in _cells(names, sample)})
     properties = {**inferred.properties, **{name: documented[name] for name in SDC_COLUMNS}}
-    return fit_layout(sample, Catalog(properties), Table(), documented, key)
+    return fit_layout(sample, StreamCatalog(properties), KnownTable(), documented, key)
 
 
 def documented_layout(documented: Properties, candidates: Iterable[Sequence[str]]) -> Layout:
@@ -58,7 +58,7 @@ def documented_layout(documented: Properties, candidates: Iterable[Sequence[str]
 
 def fit_type(
     name: str,
-    catalog: Catalog | None,
+    catalog: StreamCatalog | None,
     cells: Sequence[str],
     documented: Properties,
     *,
@@ -76,7 +76,7 @@ def fit_type(
     Returns:
         The user's type; else the documented one, where the cells read as it and always did; else text.
     """
-    catalog = catalog or Catalog({})
+    catalog = catalog or StreamCatalog({})
     chosen = catalog.properties.get(name)
     if insists_on_type(name, catalog, documented):
         return chosen or TEXT
@@ -94,7 +94,7 @@ def _documented(name: str, documented: Properties) -> dict[str, Any]:
     return documented.get(respelled([name], documented)[0], TEXT)
 
 
-def insists_on_type(name: str, catalog: Catalog, documented: Properties) -> bool:
+def insists_on_type(name: str, catalog: StreamCatalog, documented: Properties) -> bool:
     """Whether the type of a column is not ours to guess: it is not documented, or the user has set another."""
     kind = documented_type(name, documented)
     schema = catalog.properties.get(name)
@@ -105,8 +105,8 @@ def insists_on_type(name: str, catalog: Catalog, documented: Properties) -> bool
 
 def fit_layout(  # noqa: PLR0913 (what it depends on, nothing hidden)
     sample: Sample,
-    catalog: Catalog,
-    table: Table,
+    catalog: StreamCatalog,
+    table: KnownTable,
     documented: Properties,
     key: Sequence[str],
     *,
@@ -154,18 +154,18 @@ def fit_layout(  # noqa: PLR0913 (what it depends on, nothing hidden)
     )
 
 
-def known_names(table: Table, documented: Properties) -> tuple[str, ...]:
+def known_names(table: KnownTable, documented: Properties) -> tuple[str, ...]:
     """Return the names that columns have in the table; before the first load none is known."""
     return (*table.key, *table.columns, *documented) if table.key else ()
 
 
-def file_names(sample: Sample, catalog: Catalog, table: Table, documented: Properties) -> list[str]:
+def file_names(sample: Sample, catalog: StreamCatalog, table: KnownTable, documented: Properties) -> list[str]:
     """Name the columns of a file as table and catalog do."""
     known = known_names(table, documented)
     return column_names(sample.header, [*known, *catalog.respelled(known).properties])
 
 
-def afresh_note(names: Collection[str], table: Table, candidates: Iterable[Sequence[str]]) -> Iterator[Note]:
+def afresh_note(names: Collection[str], table: KnownTable, candidates: Iterable[Sequence[str]]) -> Iterator[Note]:
     """Say how to get a key, where the table has none and the file has one."""
     if table.key == FALLBACK_KEY and (key := find_candidate(names, candidates)):
         text = (
@@ -175,7 +175,7 @@ def afresh_note(names: Collection[str], table: Table, candidates: Iterable[Seque
         yield Note(text, is_warning=True)
 
 
-def _emitted(names: Sequence[str], catalog: Catalog, key: Sequence[str]) -> list[str]:
+def _emitted(names: Sequence[str], catalog: StreamCatalog, key: Sequence[str]) -> list[str]:
     """Select the columns that are emitted: the selected ones, new ones where none is deselected, and the key."""
     picked = [name for name in catalog.properties if catalog.selects(name)]
     new = () if catalog.deselected else [name for name in names if name not in catalog.properties]
@@ -199,7 +199,7 @@ def _notes(  # noqa: PLR0913, PLR0917 (what they are about)
     sample: Sample,
     names: Collection[str],
     emitted: Sequence[str],
-    catalog: Catalog,
+    catalog: StreamCatalog,
     documented: Properties,
 ) -> Iterable[Note]:
     """Yield the lines about columns; names only where they surely are names, because a cell must not be logged."""

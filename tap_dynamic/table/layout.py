@@ -49,7 +49,7 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Catalog:
+class StreamCatalog:
     """What the catalog says of a stream.
 
     Args:
@@ -66,7 +66,7 @@ class Catalog:
         """Whether the catalog has a column and does not deselect it."""
         return name in self.properties and name not in self.deselected
 
-    def respelled(self, known: Iterable[str]) -> Catalog:
+    def respelled(self, known: Iterable[str]) -> StreamCatalog:
         """Write names as the table has them."""
         spelling = dict(zip(self.properties, respelled(self.properties, known)))
         properties = {spelling[name]: schema for name, schema in self.properties.items() if name != DELETED_AT}
@@ -74,7 +74,7 @@ class Catalog:
 
 
 @dataclass(frozen=True)
-class Table:
+class KnownTable:
     """What the state remembers of the table.
 
     Args:

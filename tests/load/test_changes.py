@@ -14,7 +14,7 @@ from tap_dynamic.file.reader import CsvFile
 from tap_dynamic.load.changes import Changes, find_changes
 from tap_dynamic.load.index import Counts, RowIndex
 from tap_dynamic.table.fit import fit_layout
-from tap_dynamic.table.layout import Catalog, Layout, Table
+from tap_dynamic.table.layout import KnownTable, Layout, StreamCatalog
 from tests.builders import csv_file
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ def compare(
 ) -> Changes:
     """Compare the last of some files with the others."""
     *earlier, newest = (csv_file(*lines, label=f"file {place}") for place, lines in enumerate(files))
-    layout: Layout = fit_layout(newest.sample, Catalog({"id": kind, "x": TEXT, **SDC}), Table(key, key), SDC, key)
+    layout: Layout = fit_layout(
+        newest.sample, StreamCatalog({"id": kind, "x": TEXT, **SDC}), KnownTable(key, key), SDC, key
+    )
     return find_changes(newest, earlier, layout, index, LOGGER)
 
 

@@ -15,7 +15,7 @@ from tap_dynamic.load.index import Counts
 from tap_dynamic.load.plan import MAX_COMPARED, Comparison, LoadPlan, has_versions, plan_comparison, plan_load
 from tap_dynamic.load.state import Holding, RowState
 from tap_dynamic.table.columns import FALLBACK_KEY
-from tap_dynamic.table.layout import Catalog, Layout, Table
+from tap_dynamic.table.layout import KnownTable, Layout, StreamCatalog
 from tests.builders import at, csv_file, export
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ SDC: dict[str, dict[str, Any]] = {
     "_sdc_row_number": {"type": "integer"},
 }
 DOCUMENTED = {"user_id": TEXT, "credential": TEXT, "id": TEXT, "enabled": BOOLEAN, "flag": BOOLEAN, **SDC}
-CATALOG = Catalog(DOCUMENTED)
+CATALOG = StreamCatalog(DOCUMENTED)
 CANDIDATES = (("user_id", "credential"), ("id",), ("user_id",))
 
 # --- the layout of a file
 
 
-def fit(lines: Sequence[str], catalog: Catalog = CATALOG, table: Table = Table()) -> Layout:  # noqa: B008 (frozen)
+def fit(lines: Sequence[str], catalog: StreamCatalog = CATALOG, table: KnownTable = KnownTable()) -> Layout:  # noqa: B008 (frozen)
     """Fit a file."""
     file = csv_file(*lines)
     return fit_file(file, catalog, table, documented=DOCUMENTED, candidates=CANDIDATES, logger=LOGGER)
@@ -108,7 +108,7 @@ KEYS: dict[str, tuple[list[str], tuple[str, ...] | None, tuple[str, ...], str | 
 def test_the_key_of_a_first_load(
     lines: list[str], of_user: tuple[str, ...] | None, key: tuple[str, ...], warning: str | None
 ) -> None:
-    layout = fit(lines, Catalog(DOCUMENTED, frozenset(), of_user))
+    layout = fit(lines, StreamCatalog(DOCUMENTED, frozenset(), of_user))
     assert layout.key == key
     found = [text for text in warnings(layout) if "the key is" in text]
     assert len(found) == (warning is not None)
@@ -139,7 +139,7 @@ def test_the_key_of_a_later_load(
     key: tuple[str, ...],
     warning: str | None,
 ) -> None:
-    layout = fit(lines, Catalog(DOCUMENTED, frozenset(), of_user), Table(of_table, of_table))
+    layout = fit(lines, StreamCatalog(DOCUMENTED, frozenset(), of_user), KnownTable(of_table, of_table))
     assert layout.key == key
     assert (warning or "") in "".join(warnings(layout))
     assert bool(warnings(layout)) == bool(warning)
@@ -147,29 +147,35 @@ def test_the_key_of_a_later_load(
 
 @pytest.mark.parametrize("of_user", [None, ("email",)])
 def test_a_later_file_without_the_key_is_an_error(of_user: tuple[str, ...] | None) -> None:
-    catalog = Catalog(DOCUMENTED, frozenset(), of_user)
+    catalog = StreamCatalog(DOCUMENTED, frozenset(), of_user)
     with pytest.raises(TapError, match=r"email can't be the key: the file has no column 'email'\. Set the stream's"):
-        fit(["id,x", "1,a"], catalog, Table(("email",), ("email",)))
+        fit(["id,x", "1,a"], catalog, KnownTable(("email",), ("email",)))
 
 
-TYPES: dict[str, tuple[list[str], Catalog, Table, str, bool]] = {
+TYPES: dict[str, tuple[list[str], StreamCatalog, KnownTable, str, bool]] = {
     # name: (file, catalog, table, type of `enabled`, whether a warning names it)
-    "as documented": (["id,enabled", "1,true", "2,"], CATALOG, Table(), "boolean", False),
-    "the head contradicts": (["id,enabled", "1,yes"], CATALOG, Table(), "string", True),
-    "a row far behind the sample contradicts": (["id,enabled", *MANY, "x,yes"], CATALOG, Table(), "string", True),
-    "text before": (["id,enabled", "1,true"], CATALOG, Table(("id",), (), frozenset({"enabled"})), "string", False),
-    "a later load: the head decides": (["id,enabled", "1,yes"], CATALOG, Table(("id",)), "string", True),
+    "as documented": (["id,enabled", "1,true", "2,"], CATALOG, KnownTable(), "boolean", False),
+    "the head contradicts": (["id,enabled", "1,yes"], CATALOG, KnownTable(), "string", True),
+    "a row far behind the sample contradicts": (["id,enabled", *MANY, "x,yes"], CATALOG, KnownTable(), "string", True),
+    "text before": (
+        ["id,enabled", "1,true"],
+        CATALOG,
+        KnownTable(("id",), (), frozenset({"enabled"})),
+        "string",
+        False,
+    ),
+    "a later load: the head decides": (["id,enabled", "1,yes"], CATALOG, KnownTable(("id",)), "string", True),
     "a later load: rows behind it are an error then": (
         ["id,enabled", *MANY, "x,yes"],
         CATALOG,
-        Table(("id",)),
+        KnownTable(("id",)),
         "boolean",
         False,
     ),
     "the user insists on another type": (
         ["id,enabled", *MANY, "x,yes"],
-        Catalog({**DOCUMENTED, "enabled": {"type": ["integer", "null"]}}),
-        Table(),
+        StreamCatalog({**DOCUMENTED, "enabled": {"type": ["integer", "null"]}}),
+        KnownTable(),
         "integer",
         False,
     ),
@@ -178,7 +184,7 @@ TYPES: dict[str, tuple[list[str], Catalog, Table, str, bool]] = {
 
 @pytest.mark.parametrize(("lines", "catalog", "table", "kind", "is_named"), TYPES.values(), ids=TYPES)
 def test_types_are_verified_over_the_whole_first_file(
-    lines: list[str], catalog: Catalog, table: Table, kind: str, *, is_named: bool
+    lines: list[str], catalog: StreamCatalog, table: KnownTable, kind: str, *, is_named: bool
 ) -> None:
     layout = fit(lines, catalog, table)
     assert {column.name: column.kind for column in layout.columns}["enabled"] == kind
@@ -201,7 +207,7 @@ def test_text_that_is_no_csv_is_unusable() -> None:
 # --- what a file is compared with
 
 A, B, C = export("a", at(1)), export("b", at(2)), export("c", at(3))
-LAYOUT = fit(["id,x", "1,a"], Catalog(DOCUMENTED, frozenset(), ("id",)))
+LAYOUT = fit(["id,x", "1,a"], StreamCatalog(DOCUMENTED, frozenset(), ("id",)))
 ROWS_WITHOUT_KEY = fit(["x,y", "1,a"])
 LISTED = ("a", "b", "c", "p", "q")
 LOADED: dict[str, Any] = {
@@ -679,16 +685,16 @@ def test_a_load_fails_where_too_many_rows_are_gone(reason: str | None, problem: 
 # --- what the rows look like
 
 
-def shape(catalog: Catalog = CATALOG, parts: Sequence[tuple[str, ...]] = (), **config: Any) -> str:
+def shape(catalog: StreamCatalog = CATALOG, parts: Sequence[tuple[str, ...]] = (), **config: Any) -> str:
     """The fingerprint of a file."""
     return fingerprint(fit(["id,x,enabled", "1,a,true"], catalog), config, parts)
 
 
 SHAPES: dict[str, str] = {
     "usual": shape(),
-    "a column less": shape(Catalog(DOCUMENTED, frozenset({"enabled"}))),
-    "another type": shape(Catalog({**DOCUMENTED, "enabled": TEXT})),
-    "another key": shape(Catalog(DOCUMENTED, frozenset(), ("x",))),
+    "a column less": shape(StreamCatalog(DOCUMENTED, frozenset({"enabled"}))),
+    "another type": shape(StreamCatalog({**DOCUMENTED, "enabled": TEXT})),
+    "another key": shape(StreamCatalog(DOCUMENTED, frozenset(), ("x",))),
     "a map": shape(stream_maps={"users": {"x": None}}),
     "flattening": shape(flattening_enabled=True),
     "a part of an object is not selected": shape(parts=[("properties", "x", "properties", "y")]),

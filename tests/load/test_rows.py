@@ -13,7 +13,7 @@ from tap_dynamic.load.index import RowIndex
 from tap_dynamic.load.plan import LoadPlan
 from tap_dynamic.load.rows import Tally, read_chunks
 from tap_dynamic.table.fit import fit_layout
-from tap_dynamic.table.layout import Catalog, Layout, Table, with_deletions
+from tap_dynamic.table.layout import KnownTable, Layout, StreamCatalog, with_deletions
 from tests.builders import at, csv_file, export
 
 LOGGER = logging.getLogger("test")
@@ -34,7 +34,7 @@ Row = tuple[Any, ...]
 
 def fit(file: Any, key: tuple[str, ...] = ("id",)) -> Layout:
     """Fit a file."""
-    return fit_layout(file.sample, Catalog(PROPERTIES), Table(), SDC, key)
+    return fit_layout(file.sample, StreamCatalog(PROPERTIES), KnownTable(), SDC, key)
 
 
 def read(plan: LoadPlan, tally: Tally | None = None) -> list[Row]:

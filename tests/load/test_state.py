@@ -12,7 +12,7 @@ import pytest
 from tap_dynamic.errors import TapError
 from tap_dynamic.load.selection import short_id
 from tap_dynamic.load.state import Holding, RowState
-from tap_dynamic.table.layout import Layout, Table
+from tap_dynamic.table.layout import KnownTable, Layout
 from tests.builders import at, bookmark, export
 
 if TYPE_CHECKING:
@@ -71,16 +71,16 @@ def test_a_bookmark_is_read_from_the_state(values: dict[str, Any], expected: Boo
     assert RowState.parse(values).bookmark == expected
 
 
-TABLES: list[tuple[dict[str, Any], Table]] = [
-    ({}, Table()),
-    ({"key_properties": []}, Table()),
-    (FULL, Table(("id",), ("id", "email"), frozenset({"z"}))),
-    (OLD, Table(("id",), (), frozenset({"z"}))),
+TABLES: list[tuple[dict[str, Any], KnownTable]] = [
+    ({}, KnownTable()),
+    ({"key_properties": []}, KnownTable()),
+    (FULL, KnownTable(("id",), ("id", "email"), frozenset({"z"}))),
+    (OLD, KnownTable(("id",), (), frozenset({"z"}))),
 ]
 
 
 @pytest.mark.parametrize(("values", "expected"), TABLES, ids=["empty", "no key", "full", "0.1.0"])
-def test_the_table_is_read_from_the_state(values: dict[str, Any], expected: Table) -> None:
+def test_the_table_is_read_from_the_state(values: dict[str, Any], expected: KnownTable) -> None:
     assert RowState.parse(values).table == expected
 
 

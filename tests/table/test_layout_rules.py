@@ -23,7 +23,7 @@ from tap_dynamic.table.columns import (
     respelled,
 )
 from tap_dynamic.table.fit import afresh_note, documented_layout, fit_layout, infer_layout
-from tap_dynamic.table.layout import Catalog, Layout, Note, Table, with_deletions
+from tap_dynamic.table.layout import KnownTable, Layout, Note, StreamCatalog, with_deletions
 from tap_dynamic.table.types import type_of
 
 Schema = dict[str, Any]
@@ -64,12 +64,14 @@ def fit(  # noqa: PLR0913 (as many as the function has)
     properties: dict[str, Schema] = CATALOG,
     *,
     without: tuple[str, ...] = (),
-    table: Table = Table(),  # noqa: B008 (frozen)
+    table: KnownTable = KnownTable(),  # noqa: B008 (frozen)
     key: tuple[str, ...] = ID,
     unreadable: tuple[str, ...] = (),
 ) -> Layout:
     """Fit a layout, with some columns of the catalog deselected."""
-    return fit_layout(head, Catalog(properties, frozenset(without), key), table, DOCUMENTED, key, unreadable=unreadable)
+    return fit_layout(
+        head, StreamCatalog(properties, frozenset(without), key), table, DOCUMENTED, key, unreadable=unreadable
+    )
 
 
 def kinds(layout: Layout) -> dict[str, str]:
@@ -131,178 +133,184 @@ def test_names_are_unique_in_any_case_and_stable(header: list[str], known: list[
 
 # --- types
 
-TYPES: dict[str, tuple[Sample, dict[str, Schema], Table, dict[str, str], list[str]]] = {
+TYPES: dict[str, tuple[Sample, dict[str, Schema], KnownTable, dict[str, str], list[str]]] = {
     # name: (head, catalog, table, types, columns that the warning names)
     "as documented": (
         sample("id,enabled,createdAt", f"1,true,{DAY}", "2,,"),
         CATALOG,
-        Table(),
+        KnownTable(),
         {"enabled": "boolean", "createdAt": "date-time", "id": "string"},
         [],
     ),
     "the head contradicts a documented type": (
         sample("id,enabled,createdAt", "1,yes,Fri Jan 02 2026"),
         CATALOG,
-        Table(),
+        KnownTable(),
         {"enabled": "string", "createdAt": "string"},
         ["createdAt", "enabled"],
     ),
     "one cell contradicts": (
         sample("id,enabled", "1,true", "2,maybe"),
         CATALOG,
-        Table(),
+        KnownTable(),
         {"enabled": "string"},
         ["enabled"],
     ),
-    "empty cells contradict nothing": (sample("id,enabled", "1,"), CATALOG, Table(), {"enabled": "boolean"}, []),
-    "a file without rows": (sample("id,enabled"), CATALOG, Table(), {"enabled": "boolean"}, []),
+    "empty cells contradict nothing": (sample("id,enabled", "1,"), CATALOG, KnownTable(), {"enabled": "boolean"}, []),
+    "a file without rows": (sample("id,enabled"), CATALOG, KnownTable(), {"enabled": "boolean"}, []),
     "text is sticky": (
         sample("id,enabled", "1,true"),
         CATALOG,
-        Table(ID, text_columns=frozenset({"enabled"})),
+        KnownTable(ID, text_columns=frozenset({"enabled"})),
         {"enabled": "string"},
         [],
     ),
     "text is sticky in any case": (
         sample("id,Enabled", "1,true"),
         CATALOG,
-        Table(ID, text_columns=frozenset({"ENABLED"})),
+        KnownTable(ID, text_columns=frozenset({"ENABLED"})),
         {"enabled": "string"},
         [],
     ),
     "text is sticky, the head contradicts again": (
         sample("id,enabled", "1,yes"),
         CATALOG,
-        Table(ID, text_columns=frozenset({"enabled"})),
+        KnownTable(ID, text_columns=frozenset({"enabled"})),
         {"enabled": "string"},
         [],
     ),
     "only that column is sticky": (
         sample("id,enabled,createdAt", f"1,true,{DAY}"),
         CATALOG,
-        Table(ID, text_columns=frozenset({"enabled"})),
+        KnownTable(ID, text_columns=frozenset({"enabled"})),
         {"enabled": "string", "createdAt": "date-time"},
         [],
     ),
-    "on a later load too": (sample("id,enabled", "1,yes"), CATALOG, Table(ID), {"enabled": "string"}, ["enabled"]),
+    "on a later load too": (sample("id,enabled", "1,yes"), CATALOG, KnownTable(ID), {"enabled": "string"}, ["enabled"]),
     "the catalog says text": (
         sample("id,enabled", "1,true"),
         {**CATALOG, "enabled": TEXT},
-        Table(),
+        KnownTable(),
         {"enabled": "string"},
         [],
     ),
     "a user's type of an undocumented column": (
         sample("id,points", "1,7"),
         {**CATALOG, "points": INTEGER},
-        Table(),
+        KnownTable(),
         {"points": "integer"},
         [],
     ),
     "a user's type in another spelling": (
         sample("id,points", "1,7"),
         {**CATALOG, "points": {"anyOf": [{"type": "integer"}, {"type": "null"}]}},
-        Table(),
+        KnownTable(),
         {"points": "integer"},
         [],
     ),
     "a user's type stays where the head contradicts": (
         sample("id,points", "1,many"),
         {**CATALOG, "points": INTEGER},
-        Table(),
+        KnownTable(),
         {"points": "integer"},
         [],
     ),
     "a user's type of a documented column": (
         sample("id,enabled", "1,7"),
         {**CATALOG, "enabled": INTEGER},
-        Table(),
+        KnownTable(),
         {"enabled": "integer"},
         [],
     ),
     "a user's type is not sticky text": (
         sample("id,enabled", "1,7"),
         {**CATALOG, "enabled": INTEGER},
-        Table(ID, text_columns=frozenset({"enabled"})),
+        KnownTable(ID, text_columns=frozenset({"enabled"})),
         {"enabled": "integer"},
         [],
     ),
     "an unsupported type is text": (
         sample("id,points", "1,7"),
         {**CATALOG, "points": {"type": ["integer", "string"]}},
-        Table(),
+        KnownTable(),
         {"points": "string"},
         [],
     ),
     "an unsupported type of a documented column is text": (
         sample("id,enabled", "1,true"),
         {**CATALOG, "enabled": {"type": ["boolean", "string"]}},
-        Table(),
+        KnownTable(),
         {"enabled": "string"},
         [],
     ),
-    "a new column is text": (sample("id,points", "1,7"), CATALOG, Table(), {"points": "string"}, []),
+    "a new column is text": (sample("id,points", "1,7"), CATALOG, KnownTable(), {"points": "string"}, []),
     "a new documented column has its type": (
         sample("id,metadata", "1,{}"),
         CATALOG,
-        Table(),
+        KnownTable(),
         {"metadata": "object"},
         [],
     ),
     "a new documented column that is contradicted": (
         sample("id,metadata", "1,x"),
         CATALOG,
-        Table(),
+        KnownTable(),
         {"metadata": "string"},
         ["metadata"],
     ),
     "a documented array": (
         sample("id|tags", '1|["a", null]', "2|", sep="|"),
         CATALOG,
-        Table(),
+        KnownTable(),
         {"tags": "array of strings"},
         [],
     ),
     "a documented array with other items": (
         sample("id|tags", '1|["a"]', "2|[7]", sep="|"),
         CATALOG,
-        Table(),
+        KnownTable(),
         {"tags": "string"},
         ["tags"],
     ),
     "the user's array with any items": (
         sample("id|tags", "1|[7]", sep="|"),
         {**CATALOG, "tags": {"type": "array"}},
-        Table(ID),
+        KnownTable(ID),
         {"tags": "array"},
         [],
     ),
     "an array of an older catalog was text": (
         sample("id|tags", "1|[7]", sep="|"),
         {**CATALOG, "tags": {"type": "array"}},
-        Table(ID, text_columns=frozenset({"tags"})),
+        KnownTable(ID, text_columns=frozenset({"tags"})),
         {"tags": "string"},
         [],
     ),
     "an array of an older catalog is contradicted": (
         sample("id|tags", "1|x", sep="|"),
         {**CATALOG, "tags": {"type": "array"}},
-        Table(ID),
+        KnownTable(ID),
         {"tags": "string"},
         ["tags"],
     ),
     "the user's array with other items": (
         sample("id|tags", '1|["a"]', sep="|"),
         {**CATALOG, "tags": {"type": "array", "items": {"type": "integer"}}},
-        Table(),
+        KnownTable(),
         {"tags": "array"},
         [],
     ),
-    "a documented column in another case": (sample("ID,ENABLED", "1,true"), SDC, Table(), {"ENABLED": "boolean"}, []),
+    "a documented column in another case": (
+        sample("ID,ENABLED", "1,true"),
+        SDC,
+        KnownTable(),
+        {"ENABLED": "boolean"},
+        [],
+    ),
     "a column that the file lacks keeps its type": (
         sample("id", "1"),
         {**CATALOG, "points": INTEGER},
-        Table(),
+        KnownTable(),
         {"points": "integer", "enabled": "boolean"},
         [],
     ),
@@ -311,7 +319,7 @@ TYPES: dict[str, tuple[Sample, dict[str, Schema], Table, dict[str, str], list[st
 
 @pytest.mark.parametrize(("head", "properties", "table", "types", "turned"), TYPES.values(), ids=TYPES)
 def test_types_of_columns(
-    head: Sample, properties: dict[str, Schema], table: Table, types: dict[str, str], turned: list[str]
+    head: Sample, properties: dict[str, Schema], table: KnownTable, types: dict[str, str], turned: list[str]
 ) -> None:
     key = ID if "id" in properties else FALLBACK_KEY
     layout = fit(head, properties, table=table, key=key)
@@ -330,17 +338,17 @@ def test_cells_beyond_the_sample_make_a_column_text() -> None:
     assert kinds(layout) == {"id": "string", "email": "string", "enabled": "string", "createdAt": "date-time"}
     assert layout.text_columns == {"enabled"}
     assert next(text for text in warnings(layout) if "loaded as text" in text).endswith(": enabled")
-    assert not warnings(fit(head, table=Table(ID, text_columns=layout.text_columns)))
+    assert not warnings(fit(head, table=KnownTable(ID, text_columns=layout.text_columns)))
 
 
 def test_text_never_turns_back() -> None:
     first = fit(sample("id,enabled", "1,yes"))
     assert first.text_columns == {"enabled"}
-    second = fit(sample("id,enabled", "1,true"), table=Table(ID, text_columns=first.text_columns))
+    second = fit(sample("id,enabled", "1,true"), table=KnownTable(ID, text_columns=first.text_columns))
     assert kinds(second)["enabled"] == "string"
     assert second.text_columns == {"enabled"}
     assert not warnings(second)
-    without = fit(sample("id", "1"), table=Table(ID, text_columns=second.text_columns))
+    without = fit(sample("id", "1"), table=KnownTable(ID, text_columns=second.text_columns))
     assert without.text_columns == {"enabled"}
 
 
@@ -509,7 +517,7 @@ def key_problem(key: tuple[str, ...], head: Sample) -> str | None:
     text = "\r\n".join(",".join(row) for row in (head.header, *head.rows))
     file = CsvFile.open(io.BytesIO(text.encode()), "label")
     layout = fit_file(
-        file, Catalog({}, key=key), Table(), documented=DOCUMENTED, candidates=(), logger=logging.getLogger()
+        file, StreamCatalog({}, key=key), KnownTable(), documented=DOCUMENTED, candidates=(), logger=logging.getLogger()
     )
     assert (layout.key == key) != (layout.key == FALLBACK_KEY) or key == FALLBACK_KEY
     return None if layout.key == key else layout.notes[-1].text
@@ -614,7 +622,7 @@ AFRESH: list[tuple[tuple[str, ...] | None, list[str], bool]] = [
 
 @pytest.mark.parametrize(("key", "names", "expected"), AFRESH)
 def test_when_a_line_says_how_to_start_afresh(key: tuple[str, ...] | None, names: list[str], *, expected: bool) -> None:
-    notes = list(afresh_note(names, Table(key), USERS))
+    notes = list(afresh_note(names, KnownTable(key), USERS))
     assert len(notes) == expected
     for note in notes:
         assert note == Note(note.text, is_warning=True)
@@ -663,7 +671,7 @@ CASES: dict[str, tuple[str, dict[str, Schema], tuple[str, ...]]] = {
 def test_the_key_of_the_table_keeps_its_case(
     header: str, properties: dict[str, Schema], without: tuple[str, ...]
 ) -> None:
-    layout = fit(sample(header, "1,2"), properties, without=without, table=Table(ID))
+    layout = fit(sample(header, "1,2"), properties, without=without, table=KnownTable(ID))
     assert [(c.name, c.index) for c in layout.columns if c.is_key] == [("id", 0)]
     assert [name for name in layout.names if name.casefold() == "id"] == ["id"]
     assert "id" in layout.schema["properties"]
@@ -712,7 +720,7 @@ def test_what_discovery_finds(head: Sample, types: dict[str, str], key: tuple[st
 @pytest.mark.parametrize(("head", "types", "key"), DISCOVERED.values(), ids=DISCOVERED)
 def test_a_load_fits_what_discovery_found(head: Sample, types: dict[str, str], key: tuple[str, ...]) -> None:
     found = infer_layout(head, DOCUMENTED, infer_key(head, (PAIR, ID)))
-    layout = fit_layout(head, Catalog(found.schema["properties"], key=key), Table(), DOCUMENTED, key)
+    layout = fit_layout(head, StreamCatalog(found.schema["properties"], key=key), KnownTable(), DOCUMENTED, key)
     assert (kinds(layout), layout.key, layout.schema) == (types, found.key, found.schema)
     assert [note for note in layout.notes if "loaded as text" not in note.text] == []
 
