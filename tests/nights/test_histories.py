@@ -15,7 +15,7 @@ from tests.nights.search import rule_of, shortest, show
 if TYPE_CHECKING:
     from tests.processes import Forks
 
-HISTORIES = int(os.environ.get("NIGHTS_HISTORIES", "100"))
+HISTORIES = int(os.environ.get("NIGHTS_HISTORIES", "60"))
 CHANGES = {"changes_only": True}
 VERSIONS = {"emit_activate_version_messages": True}
 BOTH = (("link", "u1", "a", 1), ("link", "u2", "b", 1))
