@@ -197,7 +197,8 @@ def plan_load(  # noqa: PLR0913 (what it depends on, nothing hidden)
     version = None
     if has_versions(config):
         # Larger than the last, even within one second; a second, because SQL targets keep 32 bits.
-        version = max(now, (state.table_version or 0) + 1) if is_full else state.table_version
+        last = max(state.table_version or 0, state.last_version or 0)
+        version = max(now, last + 1) if is_full else state.table_version
     # A named export says nothing about older ones that `all` has still to read.
     moves_bookmark = not export.is_part and not (config.get("export_ids") and config["snapshots"] == "all")
     bookmark = state.bookmark

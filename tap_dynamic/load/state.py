@@ -52,7 +52,8 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
         columns: The names of its columns that are not documented ones.
         text_columns: Documented columns that were loaded as text.
         row_count: The number of rows of the export that was loaded last.
-        table_version: The version of the last full load, where messages have one.
+        table_version: The version of the last full load, where its messages had one.
+        last_version: The largest version of any load.
         holdings: The exports of which the table may hold rows: one where it is clean, more after an interrupted load.
         unfinished: Those of them whose load did not end.
         holdings_bookmark: The bookmark that the holdings belong to: its time and its exports.
@@ -69,6 +70,7 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
     text_columns: list[str] = []
     row_count: int | None = None
     table_version: int | None = None
+    last_version: int | None = None
     holdings: list[Holding] = []
     unfinished: list[str] = []
     holdings_bookmark: list[str] = []
@@ -218,6 +220,8 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
             )
             if rows:
                 state = replace(state, row_count=rows, table_version=version)
+        if version is not None:
+            state = replace(state, last_version=max(version, self.last_version or 0))
         left = list(holdings)
         unfinished = [h.export_id for h in left if h.export_id in self._unfinished and h.export_id != export.id]
         return replace(state, holdings=left, unfinished=unfinished, holdings_bookmark=bookmark_values(state))

@@ -33,6 +33,7 @@ FULL: dict[str, Any] = {
     "text_columns": ["z"],
     "row_count": 7,
     "table_version": 1_772_000_000,
+    "last_version": 7,
     "holdings": [["b", "f1"], ["p", None]],
     "unfinished": ["p"],
     "holdings_bookmark": [at(2), "b", "b2"],
@@ -277,6 +278,7 @@ COMMITS: dict[str, tuple[dict[str, Any], Any, dict[str, Any], dict[str, Any]]] =
             "replication_key_value": at(2),
             "export_ids": ["b"],
             "table_version": None,
+            "last_version": None,
             "holdings_bookmark": [at(2), "b"],
         },
     ),
@@ -291,7 +293,7 @@ def test_what_a_loaded_export_changes_in_the_state(
     state = RowState.parse({"key_properties": ["id"], "known_exports": ["a"], **values})
     arguments = {"rows": 5, "version": 9, "moves_bookmark": True, **arguments}
     after = state.committed(loaded, replication_key="_sdc_exported_at", holdings=held, **arguments)
-    usual = {"replication_key": "_sdc_exported_at", "row_count": 5, "table_version": 9}
+    usual = {"replication_key": "_sdc_exported_at", "row_count": 5, "table_version": 9, "last_version": 9}
     assert after.values() == {**state.values(), **usual, **changed, "holdings": [["b", "f1"], ["p", None]]}
     assert after.held == held
 
