@@ -36,7 +36,8 @@ def without_timestamps(run: Run) -> list[Message]:
             message["version"] = of_stream.index(message["version"])
         elif message["type"] == "STATE":
             for bookmark in message["value"]["bookmarks"].values():
-                bookmark["table_version"] = bool(bookmark.get("table_version"))
+                for name in ("table_version", "last_version"):
+                    bookmark[name] = bool(bookmark.get(name))
     return messages
 
 
