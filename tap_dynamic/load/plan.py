@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tap_dynamic.errors import TapError
 from tap_dynamic.load.changes import Rows, too_many_deleted
+from tap_dynamic.load.selection import is_newest
 from tap_dynamic.load.state import Holding
 from tap_dynamic.table.layout import Layout, Note
 
@@ -201,8 +202,7 @@ def plan_load(  # noqa: PLR0913 (what it depends on, nothing hidden)
         version = max(now, last + 1) if is_full else state.table_version
     # A named export says nothing about older ones that `all` has still to read.
     moves_bookmark = not export.is_part and not (config.get("export_ids") and config["snapshots"] == "all")
-    bookmark = state.bookmark
-    moves_bookmark = moves_bookmark and (bookmark is None or export.completed_at >= bookmark.instant)
+    moves_bookmark = moves_bookmark and is_newest(export, state.bookmark)
     gone = changes.gone if changes and not file.is_empty else ()
     notes = list(layout.notes)
     if file.is_empty:
