@@ -16,6 +16,7 @@ import click
 from singer_sdk import Stream, Tap
 from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.tap_base import CliTestOptionValue
+from typing_extensions import override
 
 from tap_dynamic.api.client import ExportsApi
 from tap_dynamic.download.host import FileHost
@@ -29,11 +30,6 @@ from tap_dynamic.singer.input_files import read_catalog, read_config, read_state
 from tap_dynamic.singer.invalid_settings import describe, find_environment_problems, find_problems
 from tap_dynamic.singer.streams import ExportsStream, UsersStream, VisitsStream
 from tap_dynamic.singer.verdicts import only_verdicts
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

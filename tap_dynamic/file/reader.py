@@ -6,9 +6,10 @@ import csv
 import gzip
 import io
 import re
-import sys
 import zlib
 from typing import IO, TYPE_CHECKING, Any, cast
+
+from typing_extensions import override
 
 from tap_dynamic.errors import FileUnusable, plural
 from tap_dynamic.file.sample import (
@@ -22,11 +23,6 @@ from tap_dynamic.file.sample import (
     without_nuls,
     without_start,
 )
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,6 @@ import io
 import os
 import re
 import ssl
-import sys
 from functools import cache
 from pathlib import Path
 from string import ascii_letters, digits, punctuation
@@ -17,14 +16,10 @@ from urllib.parse import quote, urljoin, urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
+from typing_extensions import override
 from urllib3.connection import HTTPConnection
 
 from tap_dynamic.errors import TapError
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

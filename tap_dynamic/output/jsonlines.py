@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import sys
 from typing import IO, TYPE_CHECKING, Any
+
+from typing_extensions import override
 
 from tap_dynamic.output.batches import BatchWriter
 from tap_dynamic.output.messages import RecordEncoder, encode_records
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

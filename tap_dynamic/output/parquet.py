@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyarrow import parquet
+from typing_extensions import override
 
 from tap_dynamic.errors import TapError
 from tap_dynamic.output.batches import BatchWriter, MisfitError
 from tap_dynamic.table.columns import quoted
 from tap_dynamic.table.convert import json_text
 from tap_dynamic.table.types import JSON_KINDS, type_of
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from singer_sdk.exceptions import StreamMapConfigError
 from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.catalog import SelectionMask
+from typing_extensions import override
 
 from tap_dynamic.errors import TapError
 from tap_dynamic.file.reader import ROWS_PER_CHUNK
@@ -18,11 +18,6 @@ from tap_dynamic.output.sinks import BatchSink, EachRecordSink, RecordSink
 from tap_dynamic.redaction import first_line
 from tap_dynamic.singer.base import DynamicStream
 from tap_dynamic.singer.records import map_problem
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator

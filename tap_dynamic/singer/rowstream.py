@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk.mapper import RemoveRecordTransform
 from singer_sdk.singerlib.messages import ActivateVersionMessage
+from typing_extensions import override
 
 from tap_dynamic.errors import FileUnusable, TapError, plural
 from tap_dynamic.file.reader import CsvFile
@@ -24,11 +24,6 @@ from tap_dynamic.singer.catalog import parse_catalog
 from tap_dynamic.singer.loading import LoadingStream
 from tap_dynamic.table.fit import documented_layout
 from tap_dynamic.table.layout import Note
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

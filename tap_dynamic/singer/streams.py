@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import RESTStream
 from singer_sdk.pagination import SinglePagePaginator
 from singer_sdk.schema.source import StreamSchema
+from typing_extensions import override
 
 from tap_dynamic.api.responses import check_response, entries_of
 from tap_dynamic.errors import TapError
@@ -16,11 +16,6 @@ from tap_dynamic.schemas import SCHEMAS
 from tap_dynamic.singer.base import DynamicStream
 from tap_dynamic.singer.rowstream import RowStream
 from tap_dynamic.singer.verdicts import describe_exports, log_verdicts
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
