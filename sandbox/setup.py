@@ -5,11 +5,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = "Scripts" if os.name == "nt" else "bin"
@@ -53,6 +60,25 @@ def install(name: str, *requirements: str) -> Path:
     run(folder / BIN / "python", "-m", "pip", "install", "--quiet", *requirements)
     stamp.write()
     return folder / BIN
+
+
+@contextlib.contextmanager
+def announced(activity: str) -> Iterator[None]:
+    """Print what begins, and every four seconds that it is not over."""
+    print(f"{activity} ...", flush=True)  # noqa: T201 (a command)
+    started_at, ended = time.monotonic(), threading.Event()
+
+    def report() -> None:
+        while not ended.wait(4):
+            print(f"  {time.monotonic() - started_at:.0f} s", flush=True)  # noqa: T201 (a command)
+
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def project_file(name: str) -> str:

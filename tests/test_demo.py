@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 COPIED = ("sandbox", "tap_dynamic", "meltano.yml", "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE")
 PICTURE = ROOT / "docs" / "images" / "demo.svg"
-in_a_project = pytest.mark.xdist_group("meltano")
 
 
 @dataclass
@@ -112,27 +111,23 @@ def output(project: Project) -> Output:
     return Output(first + rest, seconds)
 
 
-@in_a_project
 def test_the_first_line_comes_at_once(output: Output) -> None:
     assert output.lines[0] == "Dynamic's exports into DuckDB, with tap-dynamic and Meltano"
     assert output.seconds_to_first_line < 2
 
 
-@in_a_project
 def test_the_output_is_short_and_quiet(output: Output) -> None:
     assert len(output.lines) <= 60
     assert max(map(display_width, output.lines)) <= 80
     assert not re.search(r"METRIC|CREATE TABLE|\[info|warning|\x1b|Traceback", output.text)
 
 
-@in_a_project
 def test_each_step_has_a_duration(output: Output) -> None:
     steps = [line.rsplit(maxsplit=2)[0].strip() for line in output.lines if re.search(r" \d+\.\d s$", line)]
     pipeline = "meltano run tap-dynamic target-duckdb"
     assert steps == ["Meltano", "tap-dynamic", "target-duckdb", pipeline, pipeline]
 
 
-@in_a_project
 def test_the_second_night_loads_what_changed(output: Output) -> None:
     assert output.after("Night 1")[1:] == ["  500 users in 1,250 rows and 2,000 visits are loaded."]
     assert output.after("Night 2")[1:] == [
@@ -144,7 +139,6 @@ def test_the_second_night_loads_what_changed(output: Output) -> None:
     ]
 
 
-@in_a_project
 def test_the_tables_show_what_a_person_looks_for(output: Output) -> None:
     users, visits, exports = (output.after(f"{table} (") for table in ("users", "visits", "exports"))
     assert "users (500 users, 1,249 rows)" in output.lines
@@ -155,7 +149,6 @@ def test_the_tables_show_what_a_person_looks_for(output: Output) -> None:
     assert [row.split()[1:3] for row in exports[1:]] == [["users", "completed"], ["visits", "completed"]] * 2
 
 
-@in_a_project
 def test_the_next_steps_work(output: Output, project: Project) -> None:
     steps = output.after("What next")
     assert "  The database is output/sandbox.duckdb. Query it:" in steps
@@ -173,7 +166,6 @@ def test_the_next_steps_work(output: Output, project: Project) -> None:
     assert sum(int(row.split()[-1]) for row in rows[1:]) == 1252  # with the three that are marked as deleted
 
 
-@in_a_project
 def test_the_picture_shows_the_output(output: Output) -> None:
     """If it does not: `python3 -m sandbox.picture docs/images/demo.svg`."""
     words = [" ".join(re.sub(r"\d+\.\d s$", "", line).split()) for line in [PROMPT, *output.lines]]
@@ -197,7 +189,6 @@ def test_the_picture_places_words_by_cells() -> None:
     ]
 
 
-@in_a_project
 def test_with_a_token_it_reads_from_dynamic(output: Output, project: Project, sandbox: Sandbox) -> None:
     assert output  # the plugins are installed
     sandbox.add("users", csv_file("users", 7))
@@ -211,7 +202,6 @@ def test_with_a_token_it_reads_from_dynamic(output: Output, project: Project, sa
     assert max(map(display_width, text.splitlines())) <= 60
 
 
-@in_a_project
 def test_ctrl_c_ends_the_demo_and_what_it_started(output: Output, project: Project, sandbox: Sandbox) -> None:
     assert output  # the plugins are installed
     called = threading.Event()

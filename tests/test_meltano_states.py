@@ -1,4 +1,4 @@
-"""The state that Meltano keeps, and merges, over full refreshes, failures and dropped tables: PostgreSQL holds the truth."""
+"""The state that Meltano keeps, and merges, over full refreshes, failures and dropped tables."""
 
 from __future__ import annotations
 
@@ -51,12 +51,11 @@ def warehouse(project: Project, sandbox: Sandbox, postgres: Postgres) -> Warehou
     return Warehouse(project, sandbox, postgres)
 
 
-@pytest.mark.parametrize("strategy", ["auto", "merge", "overwrite"])
+@pytest.mark.parametrize("strategy", ["merge", "overwrite"])
 def test_full_refreshes(warehouse: Warehouse, strategy: str) -> None:
     refresh = ("--full-refresh", f"--state-strategy={strategy}")
     nights: list[tuple[Table, tuple[str, ...], dict[str, str], str]] = [
-        ({"1": "a", "2": "b"}, (), {}, "all rows are emitted"),
-        ({"1": "a", "3": "c"}, (), {}, "1 added, 0 changed, 1 deleted"),
+        ({"1": "a", "3": "c"}, (), {}, "all rows are emitted"),
         # All rows: what they were compared with before is out of date.
         ({"1": "A", "3": "c", "4": "d"}, refresh, {"TAP_DYNAMIC_CHANGES_ONLY": "false"}, "3 rows"),
         ({"1": "A", "3": "C", "4": "d"}, (), {}, "all rows are emitted: the last load was without changes_only"),
