@@ -154,16 +154,6 @@ def test_nights_by_cron_and_systemd(project: Project, sandbox: Sandbox, postgres
         )
 
 
-def test_a_failed_full_refresh_leaves_the_old_state(project: Project, sandbox: Sandbox) -> None:
-    add_users(sandbox, ROWS, hours_ago=1)
-    loader = ("tap-dynamic", "target-jsonl")
-    project("run", *loader, **sandbox.variables)
-    wrong = {**sandbox.variables, "TAP_DYNAMIC_API_TOKEN": "dyn_wrong"}
-    project.fail("run", "--full-refresh", *loader, **wrong)
-    assert "Nothing new of users" in project("run", *loader, **sandbox.variables)
-    assert "1 export read" in project("run", "--full-refresh", *loader, **sandbox.variables)
-
-
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     units = [content.replace("%h", str(tmp_path)) for content in blocks(PAGE, "ini")]
