@@ -49,7 +49,7 @@ def error_boundary() -> Iterator[None]:
     except Exception as error:
         LOGGER.disabled = False  # a logging configuration disables existing loggers unless it says otherwise
         for line in lines_of(error):
-            LOGGER.error("%s", line)
+            LOGGER.error("%s", line)  # noqa: TRY400 (a traceback can hold cells)
         sys.exit(1)
 
 
