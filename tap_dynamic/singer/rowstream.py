@@ -77,8 +77,7 @@ class RowStream(LoadingStream):
     def catalog(self) -> StreamCatalog:
         """What the catalog says of this stream."""
         entry = self._tap.input_catalog.get_stream(self.name) if self._tap.input_catalog else None
-        properties = super().effective_schema.get("properties", {})
-        return parse_catalog(entry, properties, super().mask, self.candidates)
+        return parse_catalog(entry, self.effective_schema.get("properties", {}), self.mask, self.candidates)
 
     @property
     def state(self) -> RowState:
@@ -111,7 +110,7 @@ class RowStream(LoadingStream):
         Raises:
             TapError: If its rows can't be read to the end.
         """
-        self.record_label = label = f"Stream {self.name}, export {export.id}"
+        label = f"Stream {self.name}, export {export.id}"
         self.verdict = (f"export {export.id} can't be read", False)
         if export.format != "csv":
             msg = f"{label}: its format is {first_line(export.format)!r}, not csv. Make a CSV export."
@@ -127,7 +126,7 @@ class RowStream(LoadingStream):
         except TapError:
             raise
         except Exception as error:
-            msg = f"{self.record_label}: the load failed ({type(error).__name__}). Please report this."
+            msg = f"{label}: the load failed ({type(error).__name__}). Please report this."
             raise TapError(msg) from None
         columns, key = plural(len(plan.layout.names), "column"), first_line(", ".join(plan.layout.key))
         self.verdict = (f"export {export.id} is readable and has {columns}; the key is {key}", True)
@@ -141,7 +140,7 @@ class RowStream(LoadingStream):
             self.catalog,
             self.documented,
             self.candidates,
-            [path for path, chosen in self.mask.items() if len(path) > 2 and not chosen],  # noqa: PLR2004
+            self.deselected_parts,
             is_full_table=self.is_full_table,
             is_dry_run=self.is_dry_run,
             now=now,

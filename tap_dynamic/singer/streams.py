@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import RESTStream
-from singer_sdk.pagination import SinglePagePaginator
 from singer_sdk.schema.source import StreamSchema
 from typing_extensions import override
 
@@ -18,7 +18,7 @@ from tap_dynamic.singer.rowstream import RowStream
 from tap_dynamic.singer.verdicts import describe_exports, log_verdicts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     import requests
     from singer_sdk import Tap
@@ -43,6 +43,7 @@ class ExportsStream(DynamicStream, RESTStream[None]):
     def __init__(self, tap: Tap, api: ExportsApi) -> None:
         super().__init__(tap)
         self.api = api
+        self.failures: dict[str, None] = {}
 
     # --- the request, by the SDK
 
@@ -66,10 +67,6 @@ class ExportsStream(DynamicStream, RESTStream[None]):
     def timeout(self) -> tuple[float, float]:  # type: ignore[override]
         """Seconds to wait for a connection, and for the next byte."""
         return self.api.timeout
-
-    @override
-    def get_new_paginator(self) -> SinglePagePaginator:
-        return SinglePagePaginator()
 
     @override
     def request_decorator(self, func: Callable[..., requests.Response]) -> Callable[..., requests.Response]:
@@ -117,33 +114,40 @@ class ExportsStream(DynamicStream, RESTStream[None]):
         exports = run.execute(self.api.parse_entries(self.request_records(context)) if is_listed else [])
         for loader in loaders.values():
             loader.summary.log_summary(with_changes=self.config["changes_only"])
-        self.failures = run.failures
+        self.failures.update(run.failures)
         if self.is_dry_run:
             found = describe_exports(exports, self.api.environment_id)
             log_verdicts({self.name: (found, True), **{n: loader.verdict for n, loader in loaders.items()}})
         if not (self.failures and self.is_dry_run):  # the SDK stops a dry run after one record
-            yield from (dict(export.record) for export in exports)
-        if self.failures:
-            raise TapError(*self.failures)
+            yield from ({n: v for n, v in e.record.items() if self.mask["properties", n]} for e in exports)
+
+    @override
+    def _sync_records(
+        self, context: Context | None = None, *, write_messages: bool = True
+    ) -> Generator[Record, Any, Any]:
+        """Write the metadata of the exports, and report what failed in row streams after it."""
+        with self.reporting_failures():
+            yield from super()._sync_records(context, write_messages=write_messages)
 
     @override
     def get_batches(
         self, batch_config: BatchConfig, context: Context | None = None
     ) -> Iterable[tuple[BaseBatchFileEncoding, list[str]]]:
         # The SDK's own way writes raw records: no selection, no maps.
-        errors: list[TapError] = []
-        try:
-            with self.mapped_batches(batch_config) as write:
-                try:
-                    for record in self._sync_records(context, write_messages=False):
-                        write(record, f"Stream {self.name}")
-                except TapError as error:  # of row streams: the metadata is written all the same
-                    errors.append(error)
-        except TapError as error:
-            errors.append(error)
-        if errors:
-            raise TapError(*dict.fromkeys(line for error in errors for line in error.lines))
+        with self.reporting_failures(), self.mapped_batches(batch_config) as write:
+            for record in super()._sync_records(context, write_messages=False):
+                write(record, f"Stream {self.name}")
         return ()
+
+    @contextlib.contextmanager
+    def reporting_failures(self) -> Iterator[None]:
+        """Raise what failed in row streams after this stream's own records are written."""
+        try:
+            yield
+        except TapError as error:
+            self.failures.update(dict.fromkeys(error.lines))
+        if self.failures:
+            raise TapError(*self.failures)
 
 
 class UsersStream(RowStream):
