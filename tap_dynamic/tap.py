@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import json
+import logging
 import os
 import signal
 import sys
@@ -23,11 +24,11 @@ from tap_dynamic.download.host import FileHost
 from tap_dynamic.errors import TapError
 from tap_dynamic.output.messages import MessageWriter
 from tap_dynamic.redaction import redact_logs_of
-from tap_dynamic.settings import CONFIG_SCHEMA, normalize
+from tap_dynamic.settings import CONFIG_SCHEMA, normalize, read_environment
 from tap_dynamic.singer.catalog import complete_exports, selection_problem
 from tap_dynamic.singer.discovery import infer_layouts
 from tap_dynamic.singer.input_files import read_catalog, read_config, read_state
-from tap_dynamic.singer.invalid_settings import describe, find_environment_problems, find_problems
+from tap_dynamic.singer.invalid_settings import describe, find_problems
 from tap_dynamic.singer.streams import ExportsStream, UsersStream, VisitsStream
 from tap_dynamic.singer.verdicts import only_verdicts
 
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from singer_sdk.singerlib import Catalog
 
 
-ENVIRONMENT_PREFIX = "TAP_DYNAMIC_"
 INPUT_FILES = {"catalog": read_catalog, "state": read_state}
 
 
@@ -147,26 +147,26 @@ class TapDynamic(Tap):
     @override
     @classmethod
     def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> Any:
-        if "ENV" in value:
-            cls._check_environment()
-        parsed = super().cb_config(ctx, param, tuple(path for path in value if path == "ENV"))
+        parsed = super().cb_config(ctx, param, ())
         for path in value:
-            if path != "ENV":
-                parsed.config.update(read_config(path))
+            parsed.config.update(cls._read_environment() if path == "ENV" else read_config(path))
         return parsed
 
     @classmethod
-    def _check_environment(cls) -> None:
-        """Reject variables, of `.env` too, that the SDK would misread or fail to read."""
+    def _read_environment(cls) -> dict[str, Any]:
+        """Read the settings of the environment and `.env`: the SDK would misread some, and fail at others."""
         try:
             # Reads `.env`, and no setting. Private in the SDK, which looks for the file beside its own module.
-            parse_environment_config({}, ENVIRONMENT_PREFIX)
+            parse_environment_config({}, "")
         except (OSError, ValueError):
             msg = "The file .env can't be read: it must be text in UTF-8."
             raise TapError(msg) from None
+        level = os.environ.get("TAP_DYNAMIC_LOGLEVEL") or os.environ.get("LOGLEVEL", "INFO")
+        if not isinstance(logging.getLevelName(level.upper()), int):
+            msg = "Setting loglevel must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL."
+            raise TapError(msg)
         cls.append_builtin_config(cls.config_jsonschema)
-        if problems := list(find_environment_problems(os.environ, cls.config_jsonschema, ENVIRONMENT_PREFIX)):
-            raise TapError(*describe(problems))
+        return read_environment(os.environ, cls.config_jsonschema)
 
     @override
     @classmethod

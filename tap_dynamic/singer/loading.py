@@ -93,7 +93,7 @@ class LoadingStream(DynamicStream):
     def get_batches(
         self, batch_config: BatchConfig, context: Context | None = None
     ) -> Iterable[tuple[BaseBatchFileEncoding, list[str]]]:
-        size = min(batch_config.batch_size, ROWS_PER_CHUNK)
+        size = min(int(batch_config.batch_size), ROWS_PER_CHUNK)  # JSON schemas accept 5.0 as an integer
         self._write_rows(context, partial(self._batch_sink, batch_config), size)
         return ()
 

@@ -35,8 +35,8 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"poll_interval": math.nan}, "Setting poll_interval must be a finite number"),
     ({"read_timeout": math.inf}, "Setting read_timeout must be a finite number"),
     ({"export_timeout": 1e12}, "Setting export_timeout must be at most 86400"),
-    ({"batch_config": {"encoding": {"format": "jsonl"}}}, "Setting batch_config.storage"),
-    ({"batch_config": {**BATCH, "batch_size": 0}}, "Setting batch_config.batch_size must be a whole number"),
+    ({"batch_config": {"encoding": {"format": "jsonl"}}}, "Setting batch_config must have storage."),
+    ({"batch_config": {**BATCH, "batch_size": 0}}, "Setting batch_config.batch_size must be at least 1"),
     (
         {"batch_config": {**BATCH, "encoding": {"format": "avro"}}},
         "Setting batch_config.encoding.format must be one of",
