@@ -1,4 +1,4 @@
-"""What a catalog must look like, and what the tap makes of it."""
+"""What the tap makes of a catalog."""
 
 from __future__ import annotations
 
@@ -17,62 +17,6 @@ if TYPE_CHECKING:
 
     from singer_sdk.singerlib import Catalog, CatalogEntry
     from singer_sdk.singerlib.catalog import SelectionMask
-
-STRINGS = {"type": "array", "items": {"type": "string"}}
-COLUMN: dict[str, Any] = {"$ref": "#/$defs/column"}
-CATALOG_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "$defs": {
-        "column": {
-            "type": "object",
-            "properties": {
-                "type": {"type": ["string", "array"], "items": {"type": "string"}},
-                "anyOf": {"type": "array", "items": COLUMN},
-                "oneOf": {"type": "array", "items": COLUMN},
-                "properties": {"type": "object", "additionalProperties": COLUMN},
-                "items": COLUMN,
-            },
-        }
-    },
-    "required": ["streams"],
-    "properties": {
-        "streams": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["tap_stream_id"],
-                "properties": {
-                    "tap_stream_id": {"type": "string"},
-                    "stream": {"type": ["string", "null"]},
-                    "key_properties": {**STRINGS, "type": ["array", "null"]},
-                    "schema": {
-                        "type": "object",
-                        "properties": {
-                            "properties": {"type": "object", "additionalProperties": {"$ref": "#/$defs/column"}}
-                        },
-                    },
-                    "metadata": {
-                        "type": "array",
-                        "items": {
-                            "type": "object",
-                            "required": ["breadcrumb", "metadata"],
-                            "properties": {
-                                "breadcrumb": STRINGS,
-                                "metadata": {
-                                    "type": "object",
-                                    "properties": {
-                                        "table-key-properties": {**STRINGS, "type": ["array", "null"]},
-                                        "replication-method": {"type": ["string", "null"]},
-                                    },
-                                },
-                            },
-                        },
-                    },
-                },
-            },
-        }
-    },
-}
 
 
 def complete_exports(catalog: Catalog) -> None:

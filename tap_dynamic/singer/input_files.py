@@ -2,47 +2,89 @@
 
 from __future__ import annotations
 
-import json
+import codecs
 from typing import Any
 
 import click
-from singer_sdk.plugin_base import JSONSchemaValidator
+import msgspec
 
 from tap_dynamic.api.exports import MODELS
 from tap_dynamic.errors import TapError
 from tap_dynamic.load.state import RowState
-from tap_dynamic.singer.catalog import CATALOG_SCHEMA
 
-STATE_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "bookmarks": {
-            "type": "object",
-            "additionalProperties": {
-                "type": "object",
-                "properties": {
-                    "partitions": {"type": "array", "items": {"type": "object", "required": ["context"]}},
-                    "progress_markers": {"type": "object"},
-                },
-            },
-        }
-    },
+ADVICE = {
+    "config": "Correct it.",
+    "catalog": "Run the discovery again.",
+    "state": "Repair it, or run a full refresh.",
 }
+
+# --- what the SDK and the tap rely on in a catalog and a state; they ignore other fields
+
+
+class _Column(msgspec.Struct, rename="camel"):
+    type: str | list[str] = ""
+    any_of: list[_Column] = []
+    one_of: list[_Column] = []
+    properties: dict[str, _Column] = {}
+    items: _Column | msgspec.UnsetType = msgspec.UNSET
+
+
+class _StreamMetadata(msgspec.Struct, rename="kebab"):
+    table_key_properties: list[str] | None = None
+    replication_method: str | None = None
+
+
+class _Metadata(msgspec.Struct):
+    breadcrumb: list[str]
+    metadata: _StreamMetadata
+
+
+class _CatalogEntry(msgspec.Struct):
+    tap_stream_id: str
+    stream: str | None = None
+    key_properties: list[str] | None = None
+    schema: _Column | msgspec.UnsetType = msgspec.UNSET
+    metadata: list[_Metadata] = []
+
+
+class _Catalog(msgspec.Struct):
+    streams: list[_CatalogEntry]
+
+
+class _Partition(msgspec.Struct):
+    context: Any
+
+
+class _StreamState(msgspec.Struct):
+    partitions: list[_Partition] = []
+    progress_markers: dict[str, Any] = {}
+
+
+class _State(msgspec.Struct):
+    bookmarks: dict[str, _StreamState] = {}
+
+
+# --- the files
 
 
 def read_config(path: str) -> dict[str, Any]:
     """Read a file of `--config`."""
-    return _checked(_load(path, "config"), "config", {"type": "object"})
+    return _checked(_decode(path, "config"), "config", dict[str, Any])
 
 
 def read_catalog(path: str) -> dict[str, Any]:
     """Read the file of `--catalog`."""
-    return _checked(_load(path, "catalog"), "catalog", CATALOG_SCHEMA)
+    return _checked(_decode(path, "catalog"), "catalog", _Catalog)
 
 
 def read_state(path: str) -> dict[str, Any]:
     """Read the file of `--state`: a state, the STATE message around it, or what `meltano state get` prints."""
-    state = _checked(unwrap_state(_load(path, "state")), "state", STATE_SCHEMA)
+    content = _decode(path, "state")
+    if isinstance(content, dict) and content.get("type") == "STATE":
+        content = content.get("value")
+    elif isinstance(content, dict) and set(content) == {"singer_state"}:
+        content = content["singer_state"]
+    state = _checked(content, "state", _State)
     if state and "bookmarks" not in state:
         msg = "The state has no bookmarks. Use the value of the last STATE message, or run a full refresh without it."
         raise TapError(msg)
@@ -51,23 +93,7 @@ def read_state(path: str) -> dict[str, Any]:
     return state
 
 
-def unwrap_state(content: Any) -> Any:
-    """Return the state inside a STATE message, or inside the output of `meltano state get`."""
-    if isinstance(content, dict) and content.get("type") == "STATE":
-        return content.get("value")
-    if isinstance(content, dict) and set(content) == {"singer_state"}:
-        return content["singer_state"]
-    return content
-
-
-ADVICE = {
-    "config": "Correct it.",
-    "catalog": "Run the discovery again.",
-    "state": "Repair it, or run a full refresh.",
-}
-
-
-def _load(path: str, name: str) -> Any:
+def _decode(path: str, name: str) -> Any:
     try:
         with click.open_file(path, "rb") as file:  # `-` is stdin
             data = file.read()
@@ -76,22 +102,16 @@ def _load(path: str, name: str) -> Any:
         msg = f"The file of --{name} can't be read ({reason.lower()}). Check its path."
         raise TapError(msg) from None
     try:
-        content = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse)
-        json.dumps(content, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
+        return msgspec.json.decode(data.removeprefix(codecs.BOM_UTF8))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         msg = f"The {name} is corrupt: it is not JSON in UTF-8. {ADVICE[name]}"
         raise TapError(msg) from None
-    return content
 
 
-def _refuse(constant: str) -> None:
-    """Refuse NaN and infinite numbers, which are not JSON."""
-    raise ValueError(constant)
-
-
-def _checked(content: Any, name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    for error in JSONSchemaValidator(schema).iter_errors(content):
-        place = ".".join(str(part) for part in error.absolute_path) or "the top level"
-        msg = f"The {name} is corrupt: {place} is not as it must be ({error.validator}). {ADVICE[name]}"
-        raise TapError(msg)
+def _checked(content: Any, name: str, form: Any) -> dict[str, Any]:
+    try:
+        msgspec.convert(content, form)
+    except msgspec.ValidationError as error:  # its text has types and a path, not values
+        msg = f"The {name} is corrupt: {error}. {ADVICE[name]}"
+        raise TapError(msg) from None
     return dict(content)

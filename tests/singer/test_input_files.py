@@ -44,6 +44,7 @@ def test_states_that_are_read(tmp_path: Path, content: Any, expected: dict[str, 
 
 
 NO_BOOKMARKS = "The state has no bookmarks."
+EXPECTED = "The state is corrupt: Expected `"
 NOT_JSON = "The state is corrupt: it is not JSON"
 UNREADABLE_STATES: list[tuple[bytes, str]] = [
     (b'{"value": {"bookmarks": {}}}', NO_BOOKMARKS),
@@ -52,13 +53,13 @@ UNREADABLE_STATES: list[tuple[bytes, str]] = [
     (b'{"singer_state": {"singer_state": {"bookmarks": {}}}}', NO_BOOKMARKS),
     (b'{"users": {"replication_key_value": "2026-01-01T00:00:00Z"}}', NO_BOOKMARKS),
     (b'{"currently_syncing": null}', NO_BOOKMARKS),
-    (b'{"type": "STATE"}', "The state is corrupt: the top level"),
-    (b'{"type": "STATE", "value": null}', "The state is corrupt: the top level"),
-    (b'{"type": "STATE", "value": []}', "The state is corrupt: the top level"),
-    (b'{"singer_state": null}', "The state is corrupt: the top level"),
-    (b'{"bookmarks": null}', "The state is corrupt: bookmarks"),
-    (b'{"bookmarks": {"users": []}}', "The state is corrupt: bookmarks.users"),
-    (b"[]", "The state is corrupt: the top level"),
+    (b'{"type": "STATE"}', EXPECTED),
+    (b'{"type": "STATE", "value": null}', EXPECTED),
+    (b'{"type": "STATE", "value": []}', EXPECTED),
+    (b'{"singer_state": null}', EXPECTED),
+    (b'{"bookmarks": null}', EXPECTED),
+    (b'{"bookmarks": {"users": []}}', EXPECTED),
+    (b"[]", EXPECTED),
     (b"", NOT_JSON),
     (b"{}\n{}", NOT_JSON),
     (b'{"bookmarks": NaN}', NOT_JSON),
