@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import sys
-from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import click
@@ -25,7 +24,7 @@ from tap_dynamic.errors import TapError
 from tap_dynamic.output.messages import MessageWriter
 from tap_dynamic.redaction import redact_logs_of
 from tap_dynamic.settings import CONFIG_SCHEMA, normalize, read_environment
-from tap_dynamic.singer.catalog import complete_exports, selection_problem
+from tap_dynamic.singer.catalog import selection_problem
 from tap_dynamic.singer.discovery import infer_layouts
 from tap_dynamic.singer.input_files import read_catalog, read_config, read_state
 from tap_dynamic.singer.invalid_settings import describe, find_problems
@@ -35,9 +34,6 @@ from tap_dynamic.singer.verdicts import only_verdicts
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
-
-    from singer_sdk.singerlib import Catalog
-
 
 INPUT_FILES = {"catalog": read_catalog, "state": read_state}
 
@@ -68,45 +64,7 @@ class TapDynamic(Tap):
             raise TapError(*errors)
         return errors
 
-    # --- HTTP
-
-    @property
-    def user_agent(self) -> str:
-        """The `User-Agent` of all requests."""
-        return f"{self.name}/{self.plugin_version}"
-
-    @property
-    def timeout(self) -> tuple[float, float]:
-        """Seconds to wait for a connection, and for the next byte."""
-        return self.config["connect_timeout"], self.config["read_timeout"]
-
-    @cached_property
-    def api(self) -> ExportsApi:
-        """The exports API."""
-        return ExportsApi(
-            api_url=self.config["api_url"],
-            environment_id=self.config["environment_id"],
-            token=self.config["api_token"],
-            timeout=self.timeout,
-            user_agent=self.user_agent,
-            logger=self.logger,
-        )
-
-    @cached_property
-    def file_host(self) -> FileHost:
-        """The object store behind the pre-signed URLs."""
-        schemes = ("https", "http") if self.config["api_url"].startswith("http://") else ("https",)
-        return FileHost(user_agent=self.user_agent, timeout=self.timeout, schemes=schemes, logger=self.logger)
-
     # --- discovery
-
-    @property
-    @override
-    def input_catalog(self) -> Catalog | None:
-        # A pre-signed URL is a credential, whatever shape the catalog has.
-        if self._input_catalog is not None:
-            complete_exports(self._input_catalog)
-        return self._input_catalog
 
     @override
     def setup_mapper(self) -> None:
@@ -116,15 +74,23 @@ class TapDynamic(Tap):
     @override
     def discover_streams(self) -> Sequence[Stream]:
         redact_logs_of({"urllib3", "requests", "botocore", "aiobotocore", "s3fs", "fsspec"})
+        config, url = self.config, self.config["api_url"]
+        client: dict[str, Any] = {
+            "timeout": (config["connect_timeout"], config["read_timeout"]),
+            "user_agent": f"{self.name}/{self.plugin_version}",
+            "logger": self.logger,
+        }
+        api = ExportsApi(api_url=url, environment_id=config["environment_id"], token=config["api_token"], **client)
+        host = FileHost(schemes=("https", "http") if url.startswith("http://") else ("https",), **client)
         layouts = {}
         if self.input_catalog is None:
-            layouts = infer_layouts(self.api, self.file_host, self.config.get("export_ids") or (), self.logger)
+            layouts = infer_layouts(api, host, config.get("export_ids") or (), self.logger)
         elif problem := selection_problem(self.input_catalog):
             self.logger.warning("%s", problem)
         return [
-            ExportsStream(self, self.api),
-            UsersStream(self, self.api, self.file_host, layouts.get("users")),
-            VisitsStream(self, self.api, self.file_host, layouts.get("visits")),
+            ExportsStream(self, api),
+            UsersStream(self, api, host, layouts.get("users")),
+            VisitsStream(self, api, host, layouts.get("visits")),
         ]
 
     @override
@@ -149,7 +115,10 @@ class TapDynamic(Tap):
     def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> Any:
         parsed = super().cb_config(ctx, param, ())
         for path in value:
-            parsed.config.update(cls._read_environment() if path == "ENV" else read_config(path))
+            if path != "ENV":
+                parsed.config.update(read_config(path))
+        if "ENV" in value:
+            parsed.config.update(cls._read_environment())
         return parsed
 
     @classmethod

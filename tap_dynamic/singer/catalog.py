@@ -19,11 +19,8 @@ if TYPE_CHECKING:
     from singer_sdk.singerlib.catalog import SelectionMask
 
 
-def complete_exports(catalog: Catalog) -> None:
+def complete_exports(entry: CatalogEntry) -> None:
     """Give `exports` its schema and key, whatever shape the catalog has; `downloadUrl` must be selected explicitly."""
-    entry = catalog.get_stream("exports")
-    if entry is None:
-        return
     entry.schema = Schema.from_dict(SCHEMAS.get_schema("exports"))
     entry.key_properties = ["id"]
     if () not in entry.metadata:
@@ -48,10 +45,7 @@ def selection_problem(catalog: Catalog) -> str | None:
 
 
 def parse_catalog(
-    entry: CatalogEntry | None,
-    properties: dict[str, Any],
-    mask: SelectionMask,
-    candidates: Iterable[Sequence[str]],
+    entry: CatalogEntry | None, properties: dict[str, Any], mask: SelectionMask, candidates: Iterable[Sequence[str]]
 ) -> StreamCatalog:
     """Read what the catalog says of a stream.
 
@@ -61,13 +55,9 @@ def parse_catalog(
         mask: The selection.
         candidates: The keys that discovery chooses from.
     """
-    deselected = frozenset(
-        path[1]
-        for path in [*mask, *(("properties", name) for name in properties)]
-        if len(path) == 2 and not mask[path]  # noqa: PLR2004
-    )
-    key = user_key(entry, candidates) if entry else None
-    return StreamCatalog(properties, deselected, key)
+    columns = {path[1] for path in mask if len(path) == 2} | {*properties}  # noqa: PLR2004
+    deselected = frozenset(name for name in columns if not mask["properties", name])
+    return StreamCatalog(properties, deselected, user_key(entry, candidates) if entry else None)
 
 
 def user_key(entry: CatalogEntry, candidates: Iterable[Sequence[str]]) -> tuple[str, ...] | None:

@@ -1,4 +1,4 @@
-"""Row streams as the SDK sees them: schema, selection and messages of the export at hand."""
+"""Row streams: what catalog and state say of them, and how an export is loaded."""
 
 from __future__ import annotations
 
@@ -41,14 +41,7 @@ if TYPE_CHECKING:
 
 
 class RowStream(LoadingStream):
-    """Rows of the exports of one model: each row of the file is a record.
-
-    Args:
-        tap: The tap.
-        api: The exports API.
-        host: The file host.
-        inferred: The layout that discovery found; the documented columns otherwise.
-    """
+    """Rows of the exports of one model: each row of the file is a record."""
 
     replication_key = "_sdc_exported_at"
     state_partitioning_keys = ()
@@ -101,11 +94,7 @@ class RowStream(LoadingStream):
     # --- one export: fetch, plan, begin, sync, commit
 
     def load(self, export: Export, listed: Sequence[Export]) -> None:
-        """Write all messages of an export.
-
-        Args:
-            export: A completed one.
-            listed: All exports.
+        """Write all messages of a completed export.
 
         Raises:
             TapError: If its rows can't be read to the end.

@@ -14,6 +14,7 @@ from tap_dynamic.errors import TapError
 from tap_dynamic.load.run import Run
 from tap_dynamic.schemas import SCHEMAS
 from tap_dynamic.singer.base import DynamicStream
+from tap_dynamic.singer.catalog import complete_exports
 from tap_dynamic.singer.rowstream import RowStream
 from tap_dynamic.singer.verdicts import describe_exports, log_verdicts
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from singer_sdk import Tap
     from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
     from singer_sdk.helpers.types import Context, Record
+    from singer_sdk.singerlib import Catalog
 
     from tap_dynamic.api.client import ExportsApi
 
@@ -81,6 +83,13 @@ class ExportsStream(DynamicStream, RESTStream[None]):
         return entries_of(response)
 
     # --- selection
+
+    @override
+    def apply_catalog(self, catalog: Catalog) -> None:
+        # A pre-signed URL is a credential, whatever shape the catalog has.
+        if entry := catalog.get_stream(self.name):
+            complete_exports(entry)
+        super().apply_catalog(catalog)
 
     @override
     @property
