@@ -16,8 +16,8 @@ MAX_SECONDS = 86_400
 UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z"
 TOKEN_PATTERN = r"^dyn_[!-~]+\Z"  # noqa: S105 (a pattern)
 URL_PATTERN = r"^https?://([^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#]*)?\Z"
+# A mounted secret often ends in a line break.
 STRIPPED = ("environment_id", "api_token", "api_url")
-"""A mounted secret often ends in a line break."""
 SHAPING_SETTINGS = (*STREAM_MAPS_CONFIG["properties"], *FLATTENING_CONFIG["properties"])
 """The SDK's settings that change what a row of the table looks like."""
 BOOLEANS = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off", ""), False)}

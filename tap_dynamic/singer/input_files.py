@@ -51,17 +51,8 @@ class _Catalog(msgspec.Struct):
     streams: list[_CatalogEntry]
 
 
-class _Partition(msgspec.Struct):
-    context: Any
-
-
-class _StreamState(msgspec.Struct):
-    partitions: list[_Partition] = []
-    progress_markers: dict[str, Any] = {}
-
-
 class _State(msgspec.Struct):
-    bookmarks: dict[str, _StreamState] = {}
+    bookmarks: dict[str, dict[str, Any]] = {}
 
 
 # --- the files

@@ -46,6 +46,8 @@ class ExportsStream(DynamicStream, RESTStream[None]):
         super().__init__(tap)
         self.api = api
         self.failures: dict[str, None] = {}
+        if tap.input_catalog is None:
+            self.metadata["properties", "downloadUrl"].selected_by_default = False
 
     # --- the request, by the SDK
 
@@ -82,7 +84,7 @@ class ExportsStream(DynamicStream, RESTStream[None]):
     def parse_response(self, response: requests.Response) -> Iterable[Any]:
         return entries_of(response)
 
-    # --- selection
+    # --- the run
 
     @override
     def apply_catalog(self, catalog: Catalog) -> None:
@@ -92,25 +94,13 @@ class ExportsStream(DynamicStream, RESTStream[None]):
         super().apply_catalog(catalog)
 
     @override
-    @property
-    def metadata(self) -> Any:
-        metadata = super().metadata
-        if self._tap.input_catalog is None:
-            metadata["properties", "downloadUrl"].selected_by_default = False
-        return metadata
-
-    # --- the run
-
-    @override
     def generate_child_contexts(self, record: Record, context: Context | None) -> Iterable[Context | None]:
         # The SDK would sync every child with each context, in the order of the list. `Run` loads them.
         return ()
 
     @override
     def get_records(self, context: Context | None) -> Iterator[Record]:
-        loaders = {
-            stream.name: stream for stream in self.child_streams if isinstance(stream, RowStream) and stream.selected
-        }
+        loaders = {s.name: s for s in self.child_streams if isinstance(s, RowStream) and s.selected}
         run = Run(
             self.api,
             loaders,
