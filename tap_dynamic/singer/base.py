@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from tap_dynamic.errors import TapError
 from tap_dynamic.output.jsonlines import JsonLinesWriter
-from tap_dynamic.singer.records import UnfitError, fit_record
+from tap_dynamic.singer.records import UnfitError, drop_parts, fit_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +35,8 @@ class DynamicStream(Stream):
         super().__init__(tap, **kwargs)
         self.version: int | None = None
         """The version of the table, where messages have one."""
+        self.deselected: list[tuple[str, ...]] = []
+        """The paths of what is removed from each record."""
         self.passed = set[str]()
         """The streams of maps that got a record of the export at hand."""
 
@@ -85,6 +87,7 @@ class DynamicStream(Stream):
             TapError: If the record can't be mapped, fitted or written.
         """
         try:
+            drop_parts(record, self.deselected)
             for stream_map in self.stream_maps:
                 mapped = stream_map.transform(record)
                 if mapped is not None:

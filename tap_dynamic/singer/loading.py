@@ -14,10 +14,10 @@ from tap_dynamic.file.reader import ROWS_PER_CHUNK
 from tap_dynamic.load.rows import Tally, read_chunks
 from tap_dynamic.output.sinks import BatchSink, EachRecordSink, RecordSink
 from tap_dynamic.singer.base import DynamicStream
-from tap_dynamic.singer.records import drop_parts, register_maps
+from tap_dynamic.singer.records import register_maps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
     from singer_sdk.helpers.types import Context, Record
@@ -48,7 +48,7 @@ class LoadingStream(DynamicStream):
             msg = f"{plan.label}: {problem}"
             raise TapError(msg)
         tally = Tally()
-        self._active, self.version = (plan, tally), plan.version
+        self._active, self.version, self.deselected = (plan, tally), plan.version, self.deselected_parts
         self.passed.clear()
         try:
             yield tally
@@ -69,7 +69,7 @@ class LoadingStream(DynamicStream):
             and type(stream_map) is SameRecordTransform
             and not stream_map.flattening_enabled
             and not self.is_dry_run
-            and not self.deselected_parts
+            and not self.deselected
         )
 
     @override
@@ -86,7 +86,7 @@ class LoadingStream(DynamicStream):
         Private in the SDK, which has no hook for many rows at once; its own way handles
         a row in 50 µs. tests/output/test_bulk.py compares both, message for message.
         """
-        self._write_rows(context, self._record_sink, self.ABORT_AT_RECORD_COUNT or ROWS_PER_CHUNK)
+        self._write_rows(context, None, self.ABORT_AT_RECORD_COUNT or ROWS_PER_CHUNK)
         yield from ()
 
     @override
@@ -94,19 +94,14 @@ class LoadingStream(DynamicStream):
         self, batch_config: BatchConfig, context: Context | None = None
     ) -> Iterable[tuple[BaseBatchFileEncoding, list[str]]]:
         size = min(int(batch_config.batch_size), ROWS_PER_CHUNK)  # JSON schemas accept 5.0 as an integer
-        self._write_rows(context, partial(self._batch_sink, batch_config), size)
+        self._write_rows(context, batch_config, size)
         return ()
 
-    def _write_rows(
-        self,
-        context: Context | None,
-        open_sink: Callable[[LoadPlan], contextlib.AbstractContextManager[Sink]],
-        count: int,
-    ) -> None:
-        """Write the rows of the load at hand, some at once; a dry run ends after the first of them."""
+    def _write_rows(self, context: Context | None, config: BatchConfig | None, count: int) -> None:
+        """Write the rows of the load at hand, `count` at once; a dry run ends after the first of them."""
         plan, tally = self._active or self.get_records(context)
         self.begin(plan)
-        with self.get_record_counter() as counter, self.get_sync_timer() as timer, open_sink(plan) as sink:
+        with self.get_record_counter() as counter, self.get_sync_timer() as timer, self._sink(plan, config) as sink:
             counter.with_context(context)
             timer.with_context(context)
             for chunk in read_chunks(plan, tally, self.logger, count):
@@ -116,27 +111,17 @@ class LoadingStream(DynamicStream):
                     break
 
     @contextlib.contextmanager
-    def _record_sink(self, plan: LoadPlan) -> Iterator[Sink]:
-        if self._is_plain:
-            self.passed.add(self.name)
-            yield RecordSink(self.name, plan.layout.names, plan.version, self._tap.message_writer.write_lines)  # type: ignore[attr-defined]
-        else:
-            yield self._each_record(plan, partial(self.map_record, write=self._write_record))
-
-    @contextlib.contextmanager
-    def _batch_sink(self, config: BatchConfig, plan: LoadPlan) -> Iterator[Sink]:
-        if self._is_plain:
-            with self.new_batch_writer(config, self.name, plan.layout.schema) as writer:
-                yield BatchSink(plan.layout.names, writer)
-        else:
-            with self.mapped_batches(config) as write:
-                yield self._each_record(plan, write)
-
-    def _each_record(self, plan: LoadPlan, write: Callable[[Record, str], None]) -> Sink:
-        parts = self.deselected_parts
-
-        def write_selected(record: Record, label: str) -> None:
-            drop_parts(record, parts)
-            write(record, label)
-
-        return EachRecordSink(plan.layout.names, write_selected)
+    def _sink(self, plan: LoadPlan, config: BatchConfig | None) -> Iterator[Sink]:
+        """Open what takes the rows: BATCH files if there is a `config`, in bulk if no record is changed."""
+        names = plan.layout.names
+        with contextlib.ExitStack() as stack:
+            if config and self._is_plain:
+                writer = stack.enter_context(self.new_batch_writer(config, self.name, plan.layout.schema))
+                yield BatchSink(names, writer)
+            elif config:
+                yield EachRecordSink(names, stack.enter_context(self.mapped_batches(config)))
+            elif not self._is_plain:
+                yield EachRecordSink(names, partial(self.map_record, write=self._write_record))
+            else:
+                self.passed.add(self.name)
+                yield RecordSink(self.name, names, plan.version, self._tap.message_writer.write_lines)  # type: ignore[attr-defined]

@@ -84,12 +84,7 @@ def fit_value(name: str, value: Any, schema: dict[str, Any]) -> Any:
 
 
 def drop_parts(record: dict[str, Any], paths: Iterable[Sequence[str]]) -> None:
-    """Remove parts of objects, in place.
-
-    Args:
-        record: The record.
-        paths: Breadcrumbs of a catalog: names, each after `properties`.
-    """
+    """Remove columns and parts of objects, in place, by their breadcrumbs in a catalog."""
     for path in paths:
         *parents, name = path[1::2]
         node: Any = record
