@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 import msgspec
+from singer_sdk.singerlib import Catalog
 
 from tap_dynamic.api.exports import MODELS
 from tap_dynamic.errors import TapError
@@ -18,44 +19,9 @@ ADVICE = {
     "state": "Repair it, or run a full refresh.",
 }
 
-# --- what the SDK and the tap rely on in a catalog and a state; they ignore other fields
-
-
-class _Column(msgspec.Struct, rename="camel"):
-    type: str | list[str] = ""
-    any_of: list[_Column] = []
-    one_of: list[_Column] = []
-    properties: dict[str, _Column] = {}
-    items: _Column | msgspec.UnsetType = msgspec.UNSET
-
-
-class _StreamMetadata(msgspec.Struct, rename="kebab"):
-    table_key_properties: list[str] | None = None
-    replication_method: str | None = None
-
-
-class _Metadata(msgspec.Struct):
-    breadcrumb: list[str]
-    metadata: _StreamMetadata
-
-
-class _CatalogEntry(msgspec.Struct):
-    tap_stream_id: str
-    stream: str | None = None
-    key_properties: list[str] | None = None
-    schema: _Column | msgspec.UnsetType = msgspec.UNSET
-    metadata: list[_Metadata] = []
-
-
-class _Catalog(msgspec.Struct):
-    streams: list[_CatalogEntry]
-
 
 class _State(msgspec.Struct):
     bookmarks: dict[str, dict[str, Any]] = {}
-
-
-# --- the files
 
 
 def read_config(path: str) -> dict[str, Any]:
@@ -65,7 +31,16 @@ def read_config(path: str) -> dict[str, Any]:
 
 def read_catalog(path: str) -> dict[str, Any]:
     """Read the file of `--catalog`."""
-    return _checked(_decode(path, "catalog"), "catalog", _Catalog)
+    content = _checked(_decode(path, "catalog"), "catalog", dict[str, Any])
+    try:
+        for entry in Catalog.from_dict({"streams": content["streams"]}).streams:
+            entry.metadata.resolve_selection()
+            for key in (entry.key_properties, entry.metadata.root.table_key_properties):
+                msgspec.convert(key, list[str] | None)
+    except Exception:
+        msg = f"The catalog is corrupt: the Meltano SDK can't parse it. {ADVICE['catalog']}"
+        raise TapError(msg) from None
+    return content
 
 
 def read_state(path: str) -> dict[str, Any]:

@@ -134,32 +134,23 @@ def _requirement(error: ValidationError) -> str:
 
 def _conflicts(config: Mapping[str, Any]) -> list[Problem]:
     """Return what is wrong between settings that are valid by themselves."""
-    named, changes_only = config.get("export_ids"), config.get("changes_only")
-    is_flattened = config.get("flattening_enabled")
-    maps = config.get("stream_maps", {})
-    batch = config.get("batch_config")
-    is_parquet = batch and batch["encoding"]["format"] == "parquet"
-    is_s3 = batch and batch["storage"]["root"].startswith("s3://")
-    lacks = {package: not importlib.util.find_spec(package) for package in ("pyarrow", "s3fs")}
+    named, changes_only, maps = config.get("export_ids"), config.get("changes_only"), config.get("stream_maps", {})
+    is_keyed = any("__key_properties__" in (maps[name] or ()) for name in maps if name != "exports")
+    lacks_depth = config.get("flattening_enabled") and "flattening_max_depth" not in config
+    batch = config.get("batch_config") or {"encoding": {"format": "jsonl"}, "storage": {"root": ""}}
+    lacks_pyarrow = batch["encoding"]["format"] == "parquet" and not importlib.util.find_spec("pyarrow")
+    lacks_s3fs = batch["storage"]["root"].startswith("s3://") and not importlib.util.find_spec("s3fs")
     rules = (
         ("export_ids", named and config.get("request_exports"), "excludes request_exports: unset one of them"),
         ("export_ids", named and changes_only, "excludes changes_only: unset one of them"),
-        (
-            "flattening_enabled",
-            is_flattened and "flattening_max_depth" not in config,
-            "needs flattening_max_depth too",
-        ),
+        ("flattening_enabled", lacks_depth, "needs flattening_max_depth too"),
         (
             "stream_maps",
-            changes_only and any("__key_properties__" in (maps[name] or ()) for name in maps if name != "exports"),
+            changes_only and is_keyed,
             "must not set __key_properties__ with changes_only: rows are compared by the key of the file",
         ),
-        (
-            "batch_config",
-            is_parquet and lacks["pyarrow"],
-            "needs the package pyarrow: run pip install 'tap-dynamic[parquet]'",
-        ),
-        ("batch_config", is_s3 and lacks["s3fs"], "needs the package s3fs: run pip install 'tap-dynamic[s3]'"),
+        ("batch_config", lacks_pyarrow, "needs the package pyarrow: run pip install 'tap-dynamic[parquet]'"),
+        ("batch_config", lacks_s3fs, "needs the package s3fs: run pip install 'tap-dynamic[s3]'"),
     )
     return [(setting, problem) for setting, applies, problem in rules if applies]
 

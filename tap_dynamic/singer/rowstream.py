@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tap_dynamic.download.host import FileHost
     from tap_dynamic.load.plan import LoadPlan
     from tap_dynamic.load.rows import Tally
-    from tap_dynamic.table.layout import Layout, StreamCatalog
+    from tap_dynamic.table.layout import Layout
 
 
 class RowStream(LoadingStream):
@@ -65,12 +65,6 @@ class RowStream(LoadingStream):
     def apply_catalog(self, catalog: SingerCatalog) -> None:
         super().apply_catalog(catalog)
         self.replication_key = "_sdc_exported_at"
-
-    @property
-    def catalog(self) -> StreamCatalog:
-        """What the catalog says of this stream."""
-        entry = self._tap.input_catalog.get_stream(self.name) if self._tap.input_catalog else None
-        return parse_catalog(entry, self.effective_schema.get("properties", {}), self.mask, self.candidates)
 
     @property
     def state(self) -> RowState:
@@ -123,10 +117,11 @@ class RowStream(LoadingStream):
     @property
     def _circumstances(self) -> Circumstances:
         self._version_floor = now = max(int(time.time()), self._version_floor + 1)
+        entry = self._tap.input_catalog.get_stream(self.name) if self._tap.input_catalog else None
         return Circumstances(
             self.config,
             self.state,
-            self.catalog,
+            parse_catalog(entry, self.effective_schema.get("properties", {}), self.mask, self.candidates),
             self.documented,
             self.candidates,
             self.deselected_parts,
