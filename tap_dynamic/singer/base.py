@@ -78,13 +78,8 @@ class DynamicStream(Stream):
     def map_record(self, record: Record, label: str, write: Callable[[str, Record], None]) -> None:
         """Pass on what maps and flattening make of a record, fitted to the SCHEMA whose types the SDK guesses.
 
-        Args:
-            record: The record.
-            label: What it is, for messages.
-            write: Takes a stream and its record.
-
         Raises:
-            TapError: If the record can't be mapped, fitted or written.
+            TapError: If the record can't be mapped, fitted or written; it has the label, and nothing of the record.
         """
         try:
             drop_parts(record, self.deselected)

@@ -47,14 +47,7 @@ def selection_problem(catalog: Catalog) -> str | None:
 def parse_catalog(
     entry: CatalogEntry | None, properties: dict[str, Any], mask: SelectionMask, candidates: Iterable[Sequence[str]]
 ) -> StreamCatalog:
-    """Read what the catalog says of a stream.
-
-    Args:
-        entry: Its entry in the catalog of the user, if there is one.
-        properties: Its schema.
-        mask: The selection.
-        candidates: The keys that discovery chooses from.
-    """
+    """Read what the catalog says of a stream; `entry` is that of the user's catalog, if there is one."""
     columns = {path[1] for path in mask if len(path) == 2} | {*properties}  # noqa: PLR2004
     deselected = frozenset(name for name in columns if not mask["properties", name])
     return StreamCatalog(properties, deselected, user_key(entry, candidates) if entry else None)

@@ -85,12 +85,7 @@ def describe(problems: Iterable[Problem]) -> list[str]:
 
 
 def find_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Problem]:
-    """Return the first problem of each invalid setting.
-
-    Args:
-        config: The settings, normalized.
-        schema: Their JSON schema, with the SDK's own settings.
-    """
+    """Return the first problem of each invalid setting; of contradictions only where each is valid by itself."""
     problems = [(name, "is required") for name in schema.get("required", ()) if name not in config]
     for name, value in config.items():
         problems += islice(_problems_of(name, value, schema["properties"]), 1)

@@ -41,11 +41,6 @@ class UnfitError(ValueError):
 def fit_record(record: dict[str, Any], schema: dict[str, Any], key: Sequence[str]) -> dict[str, Any]:
     """Fit what maps and flattening made of a record to the schema that the SDK guessed for it.
 
-    Args:
-        record: The record.
-        schema: The schema of its SCHEMA message.
-        key: The key properties.
-
     Returns:
         The declared properties; text where text is declared.
 
@@ -101,10 +96,7 @@ def register_maps(mapper: PluginMapper, stream: str, layout: Layout) -> str | No
     except StreamMapConfigError as error:
         return f"stream_maps can't be applied to its columns: {first_line(error)}"
     except ValueError:  # of the SDK's flattening
-        return (
-            "flattening gives two columns one name. Raise flattening_max_key_length, or set another"
-            " flattening_separator."
-        )
+        return "flattening gives two columns one name. Raise flattening_max_key_length, or change flattening_separator."
     return next(filter(None, (_map_problem(stream_map, layout) for stream_map in mapper.stream_maps[stream])), None)
 
 

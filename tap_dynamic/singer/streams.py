@@ -69,7 +69,6 @@ class ExportsStream(DynamicStream, RESTStream[None]):
     @override
     @property
     def timeout(self) -> tuple[float, float]:  # type: ignore[override]
-        """Seconds to wait for a connection, and for the next byte."""
         return self.api.timeout
 
     @override

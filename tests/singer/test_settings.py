@@ -22,7 +22,7 @@ def test_all_invalid_settings_are_named_once_in_every_mode(sandbox: Sandbox, tap
         "api_token": API_TOKEN[4:] + "\n",
         "export_ids": ["x"],
         "poll_interval": 0,
-        "api_tokn": "x",
+        "api_tokn": 5,
     }
     run = tap(*mode, environment_id=None, **invalid)
     assert run.code == 1
