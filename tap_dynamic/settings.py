@@ -153,5 +153,5 @@ def _read(text: str, types: Container[str]) -> Any:
         return text
     try:
         return msgspec.json.decode(text)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # ValueError: bytes that are not UTF-8
         return text.split(",") if "array" in types else text
