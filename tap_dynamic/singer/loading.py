@@ -6,7 +6,8 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from singer_sdk.mapper import SameRecordTransform
+from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
+from singer_sdk.singerlib.messages import ActivateVersionMessage
 from typing_extensions import override
 
 from tap_dynamic.errors import TapError
@@ -15,6 +16,7 @@ from tap_dynamic.load.rows import Tally, read_chunks
 from tap_dynamic.output.sinks import BatchSink, EachRecordSink, RecordSink
 from tap_dynamic.singer.base import DynamicStream
 from tap_dynamic.singer.records import register_maps
+from tap_dynamic.table.layout import Note
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -125,3 +127,13 @@ class LoadingStream(DynamicStream):
             else:
                 self.passed.add(self.name)
                 yield RecordSink(self.name, names, plan.version, self._tap.message_writer.write_lines)  # type: ignore[attr-defined]
+
+    def activate_version(self, version: int) -> Iterator[Note]:
+        """Let the target delete the rows that are not of this load; yield why not, where a map let none pass."""
+        for stream_map in self.stream_maps:
+            alias = stream_map.stream_alias
+            if alias in self.passed:
+                self._tap.write_message(ActivateVersionMessage(stream=alias, version=version))
+            elif not isinstance(stream_map, RemoveRecordTransform):
+                text = f"no row of {alias} passes its stream map: none are deleted from the table"
+                yield Note(text, is_warning=True)

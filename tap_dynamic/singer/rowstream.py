@@ -8,8 +8,6 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from singer_sdk.mapper import RemoveRecordTransform
-from singer_sdk.singerlib.messages import ActivateVersionMessage
 from typing_extensions import override
 
 from tap_dynamic.errors import FileUnusable, TapError, plural
@@ -26,7 +24,7 @@ from tap_dynamic.table.fit import documented_layout
 from tap_dynamic.table.layout import Note
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context
@@ -154,7 +152,7 @@ class RowStream(LoadingStream):
             if problem := too_many_deleted(before - rows, before, self.config["max_deleted_percent"]):
                 msg = f"{plan.label}: {problem}."
                 raise TapError(msg)
-            notes += self._activate_version(plan)
+            notes += self.activate_version(plan.version or 0)
         elif not rows and (plan.version is not None or plan.fingerprint):
             notes.append(Note("the file has no rows: none are deleted from the table", is_warning=True))
         self.state = state.committed(
@@ -168,13 +166,3 @@ class RowStream(LoadingStream):
         self.write_state()
         self.summary.log_once(plan.export.id, notes)
         self.summary.add(plan, tally)
-
-    def _activate_version(self, plan: LoadPlan) -> Iterator[Note]:
-        """Let the target delete the rows that are not of this load."""
-        for stream_map in self.stream_maps:
-            alias = stream_map.stream_alias
-            if alias in self.passed:
-                self._tap.write_message(ActivateVersionMessage(stream=alias, version=plan.version or 0))
-            elif not isinstance(stream_map, RemoveRecordTransform):
-                text = f"no row of {alias} passes its stream map: none are deleted from the table"
-                yield Note(text, is_warning=True)
