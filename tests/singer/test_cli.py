@@ -153,6 +153,13 @@ def test_a_catalog_without_metadata_of_the_stream(sandbox: Sandbox, tap: Tap, do
     assert [record["status"] for record in run.records("exports")] == ["completed"]
 
 
+def test_a_stream_map_can_name_a_column_that_only_the_file_has(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+    sandbox.add("users", b"user_id,tier\n1,a\n")
+    run = tap(_catalog=copy.deepcopy(documented), stream_maps={"users": {"__key_properties__": ["tier"]}})
+    assert run.code == 0, run.log
+    assert run.of("SCHEMA", "users")[0]["key_properties"] == ["tier"]
+
+
 def test_an_api_at_an_ipv6_address(tap: Tap) -> None:
     class Refusing(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
