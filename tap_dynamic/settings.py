@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from singer_sdk import typing as th
+from singer_sdk.helpers.capabilities import FLATTENING_CONFIG, STREAM_MAPS_CONFIG
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
 MAX_SECONDS = 86_400
 UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z"
 TOKEN_PATTERN = r"^dyn_[!-~]+\Z"  # noqa: S105 (a pattern)
 URL_PATTERN = r"^https?://([^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#]*)?\Z"
+# A mounted secret often ends in a line break.
 STRIPPED = ("environment_id", "api_token", "api_url")
-"""A mounted secret often ends in a line break."""
-SHAPING_SETTINGS = (
-    "stream_maps",
-    "stream_map_config",
-    "faker_config",
-    "flattening_enabled",
-    "flattening_max_depth",
-    "flattening_max_key_length",
-    "flattening_separator",
-)
+SHAPING_SETTINGS = (*STREAM_MAPS_CONFIG["properties"], *FLATTENING_CONFIG["properties"])
 """The SDK's settings that change what a row of the table looks like."""
+BOOLEANS = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off", ""), False)}
+"""How the environment holds booleans, lower case."""
 
 
 def _seconds(name: str, title: str, default: int, description: str) -> th.Property[float]:
@@ -137,6 +132,26 @@ def normalize(config: dict[str, Any], schema: Mapping[str, Any]) -> None:
         value = config.get(name)
         if name in STRIPPED and isinstance(value, str):
             config[name] = value.strip()
-        if "number" in definition.get("type", ()) and isinstance(value, (str, Decimal)):
+        if "number" in definition.get("type", ()) and isinstance(value, str):
             with contextlib.suppress(ValueError):
                 config[name] = float(value)
+
+
+def read_environment(environment: Mapping[str, str], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the settings of the environment; what does not read as its type is left as text, which is refused later."""
+    config = {}
+    for name, definition in schema["properties"].items():
+        if (text := environment.get(f"TAP_DYNAMIC_{name.upper()}")) is not None:
+            config[name] = _read(text, definition.get("type", ()))
+    return config
+
+
+def _read(text: str, types: Container[str]) -> Any:
+    if "boolean" in types:
+        return BOOLEANS.get(text.lower(), text)
+    if "string" in types or "number" in types:
+        return text
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # ValueError: bytes that are not UTF-8
+        return text.split(",") if "array" in types else text

@@ -6,10 +6,10 @@ import contextlib
 import copy
 import io
 import json
+import logging
 import os
 import signal
 import sys
-from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import click
@@ -23,11 +23,11 @@ from tap_dynamic.download.host import FileHost
 from tap_dynamic.errors import TapError
 from tap_dynamic.output.messages import MessageWriter
 from tap_dynamic.redaction import redact_logs_of
-from tap_dynamic.settings import CONFIG_SCHEMA, normalize
-from tap_dynamic.singer.catalog import complete_exports, selection_problem
+from tap_dynamic.settings import CONFIG_SCHEMA, normalize, read_environment
+from tap_dynamic.singer.catalog import selection_problem
 from tap_dynamic.singer.discovery import infer_layouts
 from tap_dynamic.singer.input_files import read_catalog, read_config, read_state
-from tap_dynamic.singer.invalid_settings import describe, find_environment_problems, find_problems
+from tap_dynamic.singer.invalid_settings import describe, find_problems
 from tap_dynamic.singer.streams import ExportsStream, UsersStream, VisitsStream
 from tap_dynamic.singer.verdicts import only_verdicts
 
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
-    from singer_sdk.singerlib import Catalog
-
-
-ENVIRONMENT_PREFIX = "TAP_DYNAMIC_"
 INPUT_FILES = {"catalog": read_catalog, "state": read_state}
 
 
@@ -68,45 +64,7 @@ class TapDynamic(Tap):
             raise TapError(*errors)
         return errors
 
-    # --- HTTP
-
-    @property
-    def user_agent(self) -> str:
-        """The `User-Agent` of all requests."""
-        return f"{self.name}/{self.plugin_version}"
-
-    @property
-    def timeout(self) -> tuple[float, float]:
-        """Seconds to wait for a connection, and for the next byte."""
-        return self.config["connect_timeout"], self.config["read_timeout"]
-
-    @cached_property
-    def api(self) -> ExportsApi:
-        """The exports API."""
-        return ExportsApi(
-            api_url=self.config["api_url"],
-            environment_id=self.config["environment_id"],
-            token=self.config["api_token"],
-            timeout=self.timeout,
-            user_agent=self.user_agent,
-            logger=self.logger,
-        )
-
-    @cached_property
-    def file_host(self) -> FileHost:
-        """The object store behind the pre-signed URLs."""
-        schemes = ("https", "http") if self.config["api_url"].startswith("http://") else ("https",)
-        return FileHost(user_agent=self.user_agent, timeout=self.timeout, schemes=schemes, logger=self.logger)
-
     # --- discovery
-
-    @property
-    @override
-    def input_catalog(self) -> Catalog | None:
-        # A pre-signed URL is a credential, whatever shape the catalog has.
-        if self._input_catalog is not None:
-            complete_exports(self._input_catalog)
-        return self._input_catalog
 
     @override
     def setup_mapper(self) -> None:
@@ -116,15 +74,23 @@ class TapDynamic(Tap):
     @override
     def discover_streams(self) -> Sequence[Stream]:
         redact_logs_of({"urllib3", "requests", "botocore", "aiobotocore", "s3fs", "fsspec"})
+        config, url = self.config, self.config["api_url"]
+        client: dict[str, Any] = {
+            "timeout": (config["connect_timeout"], config["read_timeout"]),
+            "user_agent": f"{self.name}/{self.plugin_version}",
+            "logger": self.logger,
+        }
+        api = ExportsApi(api_url=url, environment_id=config["environment_id"], token=config["api_token"], **client)
+        host = FileHost(schemes=("https", "http") if url.startswith("http://") else ("https",), **client)
         layouts = {}
         if self.input_catalog is None:
-            layouts = infer_layouts(self.api, self.file_host, self.config.get("export_ids") or (), self.logger)
+            layouts = infer_layouts(api, host, config.get("export_ids") or (), self.logger)
         elif problem := selection_problem(self.input_catalog):
             self.logger.warning("%s", problem)
         return [
-            ExportsStream(self, self.api),
-            UsersStream(self, self.api, self.file_host, layouts.get("users")),
-            VisitsStream(self, self.api, self.file_host, layouts.get("visits")),
+            ExportsStream(self, api),
+            UsersStream(self, api, host, layouts.get("users")),
+            VisitsStream(self, api, host, layouts.get("visits")),
         ]
 
     @override
@@ -147,26 +113,29 @@ class TapDynamic(Tap):
     @override
     @classmethod
     def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> Any:
-        if "ENV" in value:
-            cls._check_environment()
-        parsed = super().cb_config(ctx, param, tuple(path for path in value if path == "ENV"))
+        parsed = super().cb_config(ctx, param, ())
         for path in value:
             if path != "ENV":
                 parsed.config.update(read_config(path))
+        if "ENV" in value:
+            parsed.config.update(cls._read_environment())
         return parsed
 
     @classmethod
-    def _check_environment(cls) -> None:
-        """Reject variables, of `.env` too, that the SDK would misread or fail to read."""
+    def _read_environment(cls) -> dict[str, Any]:
+        """Read the settings of the environment and `.env`: the SDK would misread some, and fail at others."""
         try:
             # Reads `.env`, and no setting. Private in the SDK, which looks for the file beside its own module.
-            parse_environment_config({}, ENVIRONMENT_PREFIX)
+            parse_environment_config({}, "")
         except (OSError, ValueError):
             msg = "The file .env can't be read: it must be text in UTF-8."
             raise TapError(msg) from None
+        level = os.environ.get("TAP_DYNAMIC_LOGLEVEL") or os.environ.get("LOGLEVEL", "INFO")
+        if not isinstance(logging.getLevelName(level.upper()), int):
+            msg = "Setting loglevel must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL."
+            raise TapError(msg)
         cls.append_builtin_config(cls.config_jsonschema)
-        if problems := list(find_environment_problems(os.environ, cls.config_jsonschema, ENVIRONMENT_PREFIX)):
-            raise TapError(*describe(problems))
+        return read_environment(os.environ, cls.config_jsonschema)
 
     @override
     @classmethod

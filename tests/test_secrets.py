@@ -11,7 +11,7 @@ from sandbox.data import to_csv
 from sandbox.server import API_TOKEN, Fault
 from tap_dynamic.download.host import FileHost
 from tap_dynamic.errors import TapError
-from tap_dynamic.singer.boundary import LOGGER
+from tap_dynamic.singer.command import LOGGER
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,30 +1,29 @@
-"""What the streams have in common: maps, BATCH files, and failures without the record."""
+"""What the streams have in common: stream maps, BATCH files, and failures without the record."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Stream
 from singer_sdk.helpers._catalog import get_selected_schema
-from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.mapper import RemoveRecordTransform
+from singer_sdk.singerlib import RecordMessage
 from typing_extensions import override
 
 from tap_dynamic.errors import TapError
 from tap_dynamic.output.jsonlines import JsonLinesWriter
-from tap_dynamic.singer.records import fit_record
+from tap_dynamic.singer.records import UnfitError, drop_parts, fit_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Iterator
 
     from singer_sdk import Tap
     from singer_sdk.helpers._batch import BatchConfig
-    from singer_sdk.helpers.types import Context, Record
+    from singer_sdk.helpers.types import Record
     from singer_sdk.mapper import StreamMap
-    from singer_sdk.metrics import Counter
-    from singer_sdk.singerlib import RecordMessage
 
     from tap_dynamic.output.batches import BatchWriter
 
@@ -32,15 +31,12 @@ if TYPE_CHECKING:
 class DynamicStream(Stream):
     """What the streams have in common."""
 
-    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE  # values are typed where they are parsed
-
     def __init__(self, tap: Tap, **kwargs: Any) -> None:
         super().__init__(tap, **kwargs)
-        self.failures: dict[str, None] = {}
-        self.record_label = f"Stream {self.name}"
-        """The record at hand, for messages."""
         self.version: int | None = None
         """The version of the table, where messages have one."""
+        self.deselected: list[tuple[str, ...]] = []
+        """The paths of what is removed from each record."""
         self.passed = set[str]()
         """The streams of maps that got a record of the export at hand."""
 
@@ -65,6 +61,50 @@ class DynamicStream(Stream):
         if level < logging.ERROR:
             super().log(message, *args, level=level, **kwargs)
 
+    def write_state(self) -> None:
+        """Write a STATE message."""
+        self._tap.state_writer.write_state(self.tap_state)
+
+    # --- records, one by one
+
+    @override
+    def _write_record_message(self, record: Record) -> None:
+        """Write what maps make of a record.
+
+        Private in the SDK, where whatever a map raises would end the run, with the record in its text.
+        """
+        self.map_record(record, f"Stream {self.name}", self._write_record)
+
+    def map_record(self, record: Record, label: str, write: Callable[[str, Record], None]) -> None:
+        """Pass on what maps and flattening make of a record, fitted to the SCHEMA whose types the SDK guesses.
+
+        Raises:
+            TapError: If the record can't be mapped, fitted or written; it has the label, and nothing of the record.
+        """
+        try:
+            drop_parts(record, self.deselected)
+            for stream_map in self.stream_maps:
+                mapped = stream_map.transform(record)
+                if mapped is not None:
+                    schema, key = stream_map.transformed_schema, stream_map.transformed_key_properties or ()
+                    write(stream_map.stream_alias, fit_record(mapped, schema, key))
+                    self.passed.add(stream_map.stream_alias)
+        except TapError:
+            raise
+        except Exception as error:
+            # Only the kind of a foreign error: its text can hold cells.
+            kind = type(error.__cause__ or error).__name__
+            problem = error if isinstance(error, UnfitError) else f"the record can't be mapped or encoded ({kind})"
+            msg = f"{label}: {problem}. Check stream_maps."
+            raise TapError(msg) from None
+
+    def _write_record(self, alias: str, record: Record) -> None:
+        self._tap.write_message(
+            RecordMessage(stream=alias, record=record, version=self.version, time_extracted=datetime.now(timezone.utc))
+        )
+
+    # --- BATCH files
+
     @override
     def get_batch_config(self, config: Any) -> BatchConfig | None:
         batch_config = None if self.is_dry_run else super().get_batch_config(config)  # a test leaves no files behind
@@ -75,57 +115,6 @@ class DynamicStream(Stream):
             if "batch_size" not in config["batch_config"]:
                 batch_config.batch_size = 100_000
         return batch_config
-
-    @override
-    def _write_record_message(self, record: Record) -> None:
-        """Report a failing map or filter without the record.
-
-        Private in the SDK, where whatever a map raises would end the run, with the record in its text.
-        """
-        with self.reporting_failures():
-            super()._write_record_message(record)
-
-    @override
-    def _generate_record_messages(self, record: Record) -> Generator[RecordMessage, None, None]:
-        """Fit what maps and flattening make of a record to its SCHEMA.
-
-        Private in the SDK, which guesses the types of expressions.
-        """
-        shapes = {m.stream_alias: (m.transformed_schema, m.transformed_key_properties) for m in self.stream_maps}
-        for message in super()._generate_record_messages(record):
-            schema, key = shapes[message.stream]
-            try:
-                message.record = fit_record(message.record, schema, key or ())
-            except ValueError as error:
-                msg = f"{self.record_label}: {error}. Check stream_maps."
-                raise TapError(*self.failures, msg) from None
-            message.version = self.version
-            self.passed.add(message.stream)
-            yield message
-
-    def write_state(self) -> None:
-        """Write a STATE message."""
-        self._tap.state_writer.write_state(self.tap_state)
-
-    @contextlib.contextmanager
-    def metered(self, context: Context | None) -> Iterator[Counter]:
-        """Count and time rows as the SDK does."""
-        with self.get_record_counter() as counter, self.get_sync_timer() as timer:
-            counter.with_context(context)
-            timer.with_context(context)
-            yield counter
-
-    @contextlib.contextmanager
-    def reporting_failures(self) -> Iterator[None]:
-        """Turn whatever is raised while a record is mapped or encoded into an expected failure."""
-        try:
-            yield
-        except TapError:
-            raise
-        except Exception as error:
-            kind = type(error.__cause__ or error).__name__
-            msg = f"{self.record_label}: the record can't be mapped or encoded ({kind}). Check stream_maps."
-            raise TapError(*self.failures, msg) from None
 
     def new_batch_writer(self, config: BatchConfig, alias: str, schema: dict[str, Any]) -> BatchWriter:
         """Make the writer of the BATCH files of this stream, or of one that a map makes of it."""
@@ -145,17 +134,12 @@ class DynamicStream(Stream):
         """
         with contextlib.ExitStack() as stack:
             writers = {
-                stream_map.stream_alias: stack.enter_context(
-                    self.new_batch_writer(config, stream_map.stream_alias, stream_map.transformed_schema)
-                )
-                for stream_map in self.stream_maps
-                if not isinstance(stream_map, RemoveRecordTransform)
+                m.stream_alias: stack.enter_context(self.new_batch_writer(config, m.stream_alias, m.transformed_schema))
+                for m in self.stream_maps
+                if not isinstance(m, RemoveRecordTransform)
             }
 
             def write(record: Record, label: str) -> None:
-                self.record_label = label
-                with self.reporting_failures():
-                    for message in self._generate_record_messages(record):  # private: runs maps and filters
-                        writers[message.stream].add_record(message.record, label)
+                self.map_record(record, label, lambda alias, mapped: writers[alias].add_record(mapped, label))
 
             yield write

@@ -1,4 +1,4 @@
-"""What a catalog must look like, and what the tap makes of it."""
+"""What the tap makes of a catalog."""
 
 from __future__ import annotations
 
@@ -18,68 +18,9 @@ if TYPE_CHECKING:
     from singer_sdk.singerlib import Catalog, CatalogEntry
     from singer_sdk.singerlib.catalog import SelectionMask
 
-STRINGS = {"type": "array", "items": {"type": "string"}}
-COLUMN: dict[str, Any] = {"$ref": "#/$defs/column"}
-CATALOG_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "$defs": {
-        "column": {
-            "type": "object",
-            "properties": {
-                "type": {"type": ["string", "array"], "items": {"type": "string"}},
-                "anyOf": {"type": "array", "items": COLUMN},
-                "oneOf": {"type": "array", "items": COLUMN},
-                "properties": {"type": "object", "additionalProperties": COLUMN},
-                "items": COLUMN,
-            },
-        }
-    },
-    "required": ["streams"],
-    "properties": {
-        "streams": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["tap_stream_id"],
-                "properties": {
-                    "tap_stream_id": {"type": "string"},
-                    "stream": {"type": ["string", "null"]},
-                    "key_properties": {**STRINGS, "type": ["array", "null"]},
-                    "schema": {
-                        "type": "object",
-                        "properties": {
-                            "properties": {"type": "object", "additionalProperties": {"$ref": "#/$defs/column"}}
-                        },
-                    },
-                    "metadata": {
-                        "type": "array",
-                        "items": {
-                            "type": "object",
-                            "required": ["breadcrumb", "metadata"],
-                            "properties": {
-                                "breadcrumb": STRINGS,
-                                "metadata": {
-                                    "type": "object",
-                                    "properties": {
-                                        "table-key-properties": {**STRINGS, "type": ["array", "null"]},
-                                        "replication-method": {"type": ["string", "null"]},
-                                    },
-                                },
-                            },
-                        },
-                    },
-                },
-            },
-        }
-    },
-}
 
-
-def complete_exports(catalog: Catalog) -> None:
+def complete_exports(entry: CatalogEntry) -> None:
     """Give `exports` its schema and key, whatever shape the catalog has; `downloadUrl` must be selected explicitly."""
-    entry = catalog.get_stream("exports")
-    if entry is None:
-        return
     entry.schema = Schema.from_dict(SCHEMAS.get_schema("exports"))
     entry.key_properties = ["id"]
     if () not in entry.metadata:
@@ -104,26 +45,12 @@ def selection_problem(catalog: Catalog) -> str | None:
 
 
 def parse_catalog(
-    entry: CatalogEntry | None,
-    properties: dict[str, Any],
-    mask: SelectionMask,
-    candidates: Iterable[Sequence[str]],
+    entry: CatalogEntry | None, properties: dict[str, Any], mask: SelectionMask, candidates: Iterable[Sequence[str]]
 ) -> StreamCatalog:
-    """Read what the catalog says of a stream.
-
-    Args:
-        entry: Its entry in the catalog of the user, if there is one.
-        properties: Its schema.
-        mask: The selection.
-        candidates: The keys that discovery chooses from.
-    """
-    deselected = frozenset(
-        path[1]
-        for path in [*mask, *(("properties", name) for name in properties)]
-        if len(path) == 2 and not mask[path]  # noqa: PLR2004
-    )
-    key = user_key(entry, candidates) if entry else None
-    return StreamCatalog(properties, deselected, key)
+    """Read what the catalog says of a stream; `entry` is that of the user's catalog, if there is one."""
+    columns = {path[1] for path in mask if len(path) == 2} | {*properties}  # noqa: PLR2004
+    deselected = frozenset(name for name in columns if not mask["properties", name])
+    return StreamCatalog(properties, deselected, user_key(entry, candidates) if entry else None)
 
 
 def user_key(entry: CatalogEntry, candidates: Iterable[Sequence[str]]) -> tuple[str, ...] | None:

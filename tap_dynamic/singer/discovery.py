@@ -25,21 +25,14 @@ if TYPE_CHECKING:
 def infer_layouts(
     api: ExportsApi, host: FileHost, export_ids: Sequence[str], logger: logging.Logger
 ) -> dict[str, Layout]:
-    """Infer the layout of each model.
-
-    Args:
-        api: The exports API.
-        host: The file host.
-        export_ids: The exports that are looked at; all if there are none.
-        logger: Receives a line for each model whose columns are the documented ones.
+    """Infer the layout of each model from its newest completed export, one of `export_ids` if there are any.
 
     Raises:
         TapError: If the API or the file host can't be reached.
     """
     exports = _named_exports(api, export_ids) if export_ids else api.list_exports()
-    completed = [e for e in oldest_first(exports) if e.status == "completed"]
     # A part can be named, but says little of the next snapshot.
-    newest = {e.model: e for e in completed if export_ids or not e.is_part}
+    newest = {e.model: e for e in oldest_first(exports) if e.status == "completed" and (export_ids or not e.is_part)}
     layouts = {}
     for model in MODELS:
         documented = SCHEMAS.get_schema(model)["properties"]

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import json
 import logging
 import math
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -23,18 +20,63 @@ from tap_dynamic.schemas import SCHEMAS
 from tap_dynamic.settings import SHAPING_SETTINGS, TOKEN_PATTERN, URL_PATTERN, UUID_PATTERN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
     from jsonschema import ValidationError
 
 Problem = tuple[str, str]
 """A setting, or a part of one such as `export_ids.0`, and what is wrong with it."""
+# One letter before a colon is a drive.
+ROOT_PATTERN = r"^(s3://[^/@\s#%?]+(/[^\s#%?]*)?|(file://|(?![A-Za-z][A-Za-z0-9+.-]+:))[^\s#%?]+)\Z"
+PREFIX_PATTERN = r"^[^\s#%?]*\Z"
 PATTERNS: dict[str, str] = {
     UUID_PATTERN: "a lower-case UUID of 36 characters",
     TOKEN_PATTERN: "a token as Dynamic makes them: dyn_ and then no blanks",
-    URL_PATTERN: "a URL that begins with https://",
+    URL_PATTERN: "a URL such as https://host/path, without user name, query or fragment",
+    ROOT_PATTERN: "a folder, or a URL such as s3://bucket/folder, without blanks, #, % or ?: targets can't open those",
+    PREFIX_PATTERN: "without blanks, #, % or ?: targets can't open such paths",
 }
 """What a pattern asks for."""
-PACKAGES = {"parquet": "pyarrow", "s3": "s3fs"}
-"""What a BATCH format or storage needs, by the name of its extra."""
+PARSERS: dict[str, tuple[Callable[[str], object], str]] = {
+    "start_date": (parse_datetime, "a date-time, such as 2026-01-31T00:00:00Z"),
+    "api_url": (lambda url: urlsplit(url).port, PATTERNS[URL_PATTERN]),
+}
+"""What raises a ValueError where a text that fits its schema is invalid, and what is asked for."""
+STRICTER_SCHEMAS: dict[str, Any] = {
+    "batch_config": {
+        "type": "object",
+        "required": ["encoding", "storage"],
+        "properties": {
+            "encoding": {
+                "type": "object",
+                "required": ["format"],
+                "properties": {"format": {"enum": ["jsonl", "parquet"]}, "compression": {"enum": ["gzip"]}},
+                "additionalProperties": False,
+            },
+            "storage": {
+                "type": "object",
+                "required": ["root"],
+                "properties": {
+                    "root": {"type": "string", "pattern": ROOT_PATTERN},
+                    "prefix": {"type": ["string", "null"], "pattern": PREFIX_PATTERN},
+                    "params": {"type": ["object", "null"]},
+                },
+                "additionalProperties": False,
+            },
+            "batch_size": {"type": "integer", "minimum": 1},
+        },
+        "additionalProperties": False,
+    },
+    # `PluginMapper` refuses the rest; the SDK's own schema of maps is malformed.
+    "stream_maps": {
+        "type": "object",
+        "additionalProperties": {
+            "type": ["object", "string", "null"],
+            "properties": {"__key_properties__": {"type": ["array", "null"], "items": {"type": "string"}}},
+        },
+    },
+}
+"""In place of the SDK's schemas, which accept what fails later."""
 
 
 def describe(problems: Iterable[Problem]) -> list[str]:
@@ -43,19 +85,14 @@ def describe(problems: Iterable[Problem]) -> list[str]:
 
 
 def find_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Problem]:
-    """Return the first problem of each invalid setting.
-
-    Args:
-        config: The settings, normalized.
-        schema: Their JSON schema, with the SDK's own settings.
-    """
+    """Return the first problem of each invalid setting; of contradictions only where each is valid by itself."""
     problems = [(name, "is required") for name in schema.get("required", ()) if name not in config]
     for name, value in config.items():
-        problems += islice(_problems_of(name, value, config, schema["properties"]), 1)
-    return problems
+        problems += islice(_problems_of(name, value, schema["properties"]), 1)
+    return problems or _conflicts(config) or _refusals(config)
 
 
-def _problems_of(name: str, value: Any, config: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[Problem]:
+def _problems_of(name: str, value: Any, definitions: Mapping[str, Any]) -> Iterator[Problem]:
     if name not in definitions:
         yield first_line(name), "does not exist"
     elif value is None:
@@ -63,204 +100,69 @@ def _problems_of(name: str, value: Any, config: Mapping[str, Any], definitions: 
     elif isinstance(value, float) and not math.isfinite(value):
         yield name, "must be a finite number"
     else:
-        kind, rule = RULES.get(name, (type(None), None))
-        if rule and isinstance(value, kind):  # first: the SDK's schema of a map crashes where the SDK refuses one
-            yield from ((f"{name}{part}", problem) for part, problem in rule(value, config))
-        yield from _schema_problems(name, value, definitions[name])
-
-
-def _schema_problems(name: str, value: Any, definition: Mapping[str, Any]) -> Iterator[Problem]:
-    for error in JSONSchemaValidator(definition).iter_errors(value):
-        place = ".".join([name, *map(str, error.absolute_path)])
-        if error.validator == "required":
-            missing = next(
-                part for part in cast("Any", error.validator_value) if part not in cast("Any", error.instance)
-            )
-            yield f"{place}.{missing}", "is required"
-        else:
-            yield place, f"must be {_requirement(error)}"
+        for error in JSONSchemaValidator(STRICTER_SCHEMAS.get(name, definitions[name])).iter_errors(value):
+            yield ".".join([name, *map(str, error.absolute_path)]), _requirement(error)
+        if name in PARSERS:
+            parse, wanted = PARSERS[name]
+            try:
+                parse(value)
+            except ValueError:
+                yield name, f"must be {wanted}"
 
 
 def _requirement(error: ValidationError) -> str:
     """Say what a value must be, but not what it is."""
     rule, wanted = str(error.validator), cast("Any", error.validator_value)
-    if rule == "type":
-        return f"of type {wanted if isinstance(wanted, str) else wanted[0]}"
-    if rule == "enum":
-        return "one of " + ", ".join(str(value) for value in wanted if value)
     limits = {"exclusiveMinimum": "greater than", "minimum": "at least", "maximum": "at most"}
+    if rule == "required":
+        return f"must have {next(part for part in wanted if part not in cast('Any', error.instance))}"
+    if rule == "additionalProperties":
+        return "has an option that the SDK does not know"
+    if rule == "type":
+        return f"must be of type {wanted if isinstance(wanted, str) else wanted[0]}"
+    if rule == "enum":
+        return f"must be one of {', '.join(str(value) for value in wanted if value)}"
     if rule in limits:
-        return f"{limits[rule]} {wanted}"
-    return PATTERNS.get(wanted, "of another form") if rule == "pattern" else f"valid ({rule})"
+        return f"must be {limits[rule]} {wanted}"
+    return f"must be {PATTERNS.get(str(wanted), f'valid ({rule})')}"
 
 
-# --- what a schema can't say
-
-Found = Iterator[tuple[str, str]]
-"""Parts of the setting, such as `.encoding.format`, and what is wrong with them."""
-
-
-def _date_problems(text: str, _: Mapping[str, Any]) -> Found:
-    try:
-        parse_datetime(text)
-    except ValueError:
-        yield "", "must be a date-time, such as 2026-01-31T00:00:00Z"
-
-
-def _url_problems(url: str, _: Mapping[str, Any]) -> Found:
-    if not url.startswith(("https://", "http://")):
-        return  # the pattern says so
-    try:
-        parts = urlsplit(url)
-        _port = parts.port
-    except ValueError:
-        yield "", f"must be {PATTERNS[URL_PATTERN]}, with a valid host and port"
-        return
-    if "@" in parts.netloc:
-        yield "", "must not contain a user name or a password"
-    if "?" in url or "#" in url:
-        yield "", "must not contain a query or a fragment"
+def _conflicts(config: Mapping[str, Any]) -> list[Problem]:
+    """Return what is wrong between settings that are valid by themselves."""
+    named, changes_only, maps = config.get("export_ids"), config.get("changes_only"), config.get("stream_maps", {})
+    is_keyed = any("__key_properties__" in (maps[name] or ()) for name in maps if name != "exports")
+    lacks_depth = config.get("flattening_enabled") and "flattening_max_depth" not in config
+    batch = config.get("batch_config") or {"encoding": {"format": "jsonl"}, "storage": {"root": ""}}
+    lacks_pyarrow = batch["encoding"]["format"] == "parquet" and not importlib.util.find_spec("pyarrow")
+    lacks_s3fs = batch["storage"]["root"].startswith("s3://") and not importlib.util.find_spec("s3fs")
+    rules = (
+        ("export_ids", named and config.get("request_exports"), "excludes request_exports: unset one of them"),
+        ("export_ids", named and changes_only, "excludes changes_only: unset one of them"),
+        ("flattening_enabled", lacks_depth, "needs flattening_max_depth too"),
+        (
+            "stream_maps",
+            changes_only and is_keyed,
+            "must not set __key_properties__ with changes_only: rows are compared by the key of the file",
+        ),
+        ("batch_config", lacks_pyarrow, "needs the package pyarrow: run pip install 'tap-dynamic[parquet]'"),
+        ("batch_config", lacks_s3fs, "needs the package s3fs: run pip install 'tap-dynamic[s3]'"),
+    )
+    return [(setting, problem) for setting, applies, problem in rules if applies]
 
 
-def _export_ids_problems(export_ids: list[Any], config: Mapping[str, Any]) -> Found:
-    for other in ("request_exports", "changes_only"):
-        if export_ids and config.get(other):
-            yield "", f"excludes {other}: unset one of them"
-
-
-def _flattening_problems(is_enabled: bool, config: Mapping[str, Any]) -> Found:  # noqa: FBT001 (the setting)
-    if is_enabled and "flattening_max_depth" not in config:
-        yield "", "needs flattening_max_depth too"
-
-
-def _batch_problems(batch: dict[str, Any], _: Mapping[str, Any]) -> Found:
-    encoding, storage = batch.get("encoding") or {}, batch.get("storage") or {}
-    if not (isinstance(encoding, dict) and isinstance(storage, dict)):
-        return  # the schema says so
-    if encoding.get("format") not in ("jsonl", "parquet"):
-        yield ".encoding.format", "must be one of jsonl, parquet"
-    if encoding.get("compression") == "none":
-        yield ".encoding.compression", "must be gzip"
-    size = batch.get("batch_size", 1)
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        yield ".batch_size", "must be a whole number of at least 1"
-    yield from _storage_problems(storage)
-    unknown = set(batch) - {"encoding", "storage", "batch_size"}
-    if unknown or set(encoding) - {"format", "compression"} or set(storage) - {"root", "prefix", "params"}:
-        yield "", "has an option that the SDK does not know"
-    for extra in sorted({str(encoding.get("format")), _scheme_of(str(storage.get("root")))} & set(PACKAGES)):
-        if not importlib.util.find_spec(PACKAGES[extra]):
-            yield "", f"needs the package {PACKAGES[extra]}: run pip install 'tap-dynamic[{extra}]'"
-
-
-def _scheme_of(root: str) -> str:
-    match = re.match(r"([a-z][a-z0-9+.-]+):", root, re.IGNORECASE)  # one letter is a drive
-    return match[1].lower() if match else ""
-
-
-def _storage_problems(storage: Mapping[str, Any]) -> Found:
-    root = str(storage.get("root") or "")
-    scheme = _scheme_of(root)
-    if not root:
-        yield ".storage.root", "is required: a folder, or a URL such as s3://bucket/folder"
-    for name in ("root", "prefix"):
-        if re.search(r"[\s#%?]", str(storage.get(name) or "")):
-            yield f".storage.{name}", "must not contain blanks, #, % or ?: targets can't open such paths"
-    if scheme not in {"", "file", "s3"}:
-        yield ".storage.root", "must be a folder or a URL that begins with file:// or s3://"
-    if scheme == "s3" and not re.match(r"s3://[^/@]+(/|\Z)", root):
-        yield ".storage.root", "must name a bucket: s3://bucket/folder"
-    if not isinstance(storage.get("params") or {}, dict):
-        yield ".storage.params", "must be of type object"
-
-
-def _map_problems(stream_maps: dict[str, Any], config: Mapping[str, Any]) -> Found:
-    maps_of_rows = [m for name, m in stream_maps.items() if name != "exports" and isinstance(m, dict)]
-    if config.get("changes_only") and any("__key_properties__" in stream_map for stream_map in maps_of_rows):
-        yield "", "must not set __key_properties__ with changes_only: rows are compared by the key of the file"
-    yield from _mapper_problems(config)
-
-
-def _flattening_length_problems(_: int, config: Mapping[str, Any]) -> Found:
-    if not config.get("stream_maps"):
-        yield from _mapper_problems(config)
-
-
-def _mapper_problems(config: Mapping[str, Any]) -> Found:
+def _refusals(config: Mapping[str, Any]) -> list[Problem]:
     """Let the SDK parse the stream maps, as far as it can without the columns of a file."""
-    settings = {name: config[name] for name in SHAPING_SETTINGS if config.get(name) is not None}
-    if not isinstance(settings.get("flattening_max_depth", 0), int):
-        return  # the schema says so
     logger = logging.getLogger("singer_sdk.mapper")
-    level = logger.level
-    logger.setLevel(logging.WARNING)  # the same lines follow when the maps are used
     try:
-        PluginMapper(copy.deepcopy(settings), logger).register_raw_stream_schema(
-            "exports", SCHEMAS.get_schema("exports"), ["id"]
-        )
-        maps = copy.deepcopy(settings)
-        for definition in maps.get("stream_maps", {}).values():
+        settings = copy.deepcopy({name: config[name] for name in SHAPING_SETTINGS if name in config})
+        PluginMapper(settings, logger).register_raw_stream_schema("exports", SCHEMAS.get_schema("exports"), ["id"])
+        for definition in settings.get("stream_maps", {}).values():
             if isinstance(definition, dict):
                 definition.pop("__key_properties__", None)  # it can name columns of the file
-        mapper = PluginMapper(maps, logger)
-        for stream in MODELS:
-            mapper.register_raw_stream_schema(stream, {"type": "object", "properties": {}}, None)
+        mapper = PluginMapper(settings, logger)
+        for model in MODELS:
+            mapper.register_raw_stream_schema(model, {"type": "object", "properties": {}}, None)
     except Exception as error:
-        yield "", f"is not accepted by the Meltano SDK ({type(error).__name__}). Check its expressions"
-    finally:
-        logger.setLevel(level)
-
-
-RULES: dict[str, tuple[type, Callable[[Any, Mapping[str, Any]], Found]]] = {
-    "start_date": (str, _date_problems),
-    "api_url": (str, _url_problems),
-    "export_ids": (list, _export_ids_problems),
-    "flattening_enabled": (bool, _flattening_problems),
-    "flattening_max_key_length": (int, _flattening_length_problems),
-    "stream_maps": (dict, _map_problems),
-    "batch_config": (dict, _batch_problems),
-}
-"""The type that a rule applies to, and the rule."""
-
-
-# --- the environment
-
-
-def find_environment_problems(
-    environment: Mapping[str, str], schema: Mapping[str, Any], prefix: str
-) -> Iterator[Problem]:
-    """Yield the settings whose environment variable the SDK would misread, or fail to read.
-
-    Args:
-        environment: The environment.
-        schema: The JSON schema of the settings.
-        prefix: What the names of the variables begin with.
-    """
-    for name, definition in schema["properties"].items():
-        text = environment.get(f"{prefix}{name.upper()}")
-        kind = next((kind for kind in ENVIRONMENT_TYPES if kind in definition.get("type", ())), None)
-        if text is not None and kind and not ENVIRONMENT_TYPES[kind](text):
-            yield name, f"must be of type {kind}"
-    level = environment.get(f"{prefix}LOGLEVEL") or environment.get("LOGLEVEL")
-    if level is not None and level.upper() not in LOG_LEVELS:
-        yield "loglevel", f"must be one of {', '.join(LOG_LEVELS)}"
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
-
-
-def _is_json_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text, parse_constant=_refuse), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-ENVIRONMENT_TYPES: dict[str, Callable[[str], bool]] = {
-    "integer": lambda text: re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", text) is not None,
-    "boolean": lambda text: text.lower() in {"true", "1", "yes", "on", "false", "0", "no", "off", ""},
-    "object": _is_json_object,
-}
-"""How the text of an environment variable must read, by the type of the setting."""
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+        name = "stream_maps" if config.get("stream_maps") else "flattening_max_key_length"
+        return [(name, f"is not accepted by the Meltano SDK ({type(error).__name__}). Check its expressions")]
+    return []

@@ -1,60 +1,44 @@
-"""Streams whose schema is that of the export at hand: what the SDK sees of it, and its messages."""
+"""The messages of an export: its rows as RECORD messages or BATCH files, through stream maps."""
 
 from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from singer_sdk.exceptions import StreamMapConfigError
-from singer_sdk.mapper import SameRecordTransform
-from singer_sdk.singerlib.catalog import SelectionMask
+from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
+from singer_sdk.singerlib.messages import ActivateVersionMessage
 from typing_extensions import override
 
 from tap_dynamic.errors import TapError
 from tap_dynamic.file.reader import ROWS_PER_CHUNK
 from tap_dynamic.load.rows import Tally, read_chunks
 from tap_dynamic.output.sinks import BatchSink, EachRecordSink, RecordSink
-from tap_dynamic.redaction import first_line
 from tap_dynamic.singer.base import DynamicStream
-from tap_dynamic.singer.records import map_problem
+from tap_dynamic.singer.records import register_maps
+from tap_dynamic.table.layout import Note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
-    from singer_sdk import Tap
     from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
     from singer_sdk.helpers.types import Context, Record
 
     from tap_dynamic.load.plan import LoadPlan
     from tap_dynamic.output.sinks import Sink
 
-EVERYTHING = SelectionMask()
-
-
-class ActiveLoad(NamedTuple):
-    """The load at hand."""
-
-    plan: LoadPlan
-    tally: Tally
-
 
 class LoadingStream(DynamicStream):
     """A stream that writes one export after the other."""
 
-    def __init__(self, tap: Tap, **kwargs: Any) -> None:
-        self._active: ActiveLoad | None = None
-        super().__init__(tap, **kwargs)
+    _active: tuple[LoadPlan, Tally] | None = None
 
     def begin(self, plan: LoadPlan) -> None:
         """Is called when the SCHEMA message of a load is written."""
 
     @contextlib.contextmanager
     def loading(self, plan: LoadPlan) -> Iterator[Tally]:
-        """Make an export the one that `sync` writes: its layout is the schema, and what maps are applied to.
-
-        Args:
-            plan: The plan of its load.
+        """Make an export the one that `sync` writes, and its layout what maps are applied to.
 
         Yields:
             How far the load is.
@@ -62,60 +46,21 @@ class LoadingStream(DynamicStream):
         Raises:
             TapError: If the stream maps or flattening don't fit the layout.
         """
-        self._active, layout = ActiveLoad(plan, Tally()), plan.layout
-        self.version = plan.version
+        if problem := register_maps(self._tap.mapper, self.name, plan.layout):
+            msg = f"{plan.label}: {problem}"
+            raise TapError(msg)
+        tally = Tally()
+        self._active, self.version, self.deselected = (plan, tally), plan.version, self.deselected_parts
         self.passed.clear()
         try:
-            self._register_maps(plan)
-            for stream_map in self.stream_maps:
-                if problem := map_problem(stream_map, layout):
-                    msg = f"{plan.label}: {problem}"
-                    raise TapError(msg)
-            yield self._active.tally
-        except StreamMapConfigError as error:
-            msg = f"{plan.label}: stream_maps can't be applied to its columns: {first_line(error)}"
-            raise TapError(msg) from None
+            yield tally
         finally:
             self._active = None
 
-    def _register_maps(self, plan: LoadPlan) -> None:
-        try:
-            self._tap.mapper.register_raw_stream_schema(self.name, plan.layout.schema, list(plan.layout.key))
-        except ValueError:  # of the SDK's flattening
-            msg = (
-                f"{plan.label}: flattening gives two columns one name. Raise flattening_max_key_length, or set another"
-                " flattening_separator."
-            )
-            raise TapError(msg) from None
-
-    # --- what the SDK sees while an export is loaded
-
-    @override
     @property
-    def schema(self) -> dict[str, Any]:
-        return self._active.plan.layout.schema if self._active else super().schema
-
-    @override
-    @property
-    def effective_schema(self) -> dict[str, Any]:
-        return self._active.plan.layout.schema if self._active else super().effective_schema
-
-    @override
-    @property
-    def mask(self) -> SelectionMask:
-        """The selection; during a load, of parts of objects: the layout has just the selected columns."""
-        mask = super().mask
-        if not self._active:
-            return mask
-        parts = {path: chosen for path, chosen in mask.items() if len(path) > 2}  # noqa: PLR2004 (`properties`, name)
-        return SelectionMask(parts) if parts else EVERYTHING
-
-    # --- messages
-
-    @override
-    def get_records(self, context: Context | None) -> Iterator[Record]:
-        msg = f"Stream {self.name} is synced as a child of exports."
-        raise TapError(msg)
+    def deselected_parts(self) -> list[tuple[str, ...]]:
+        """The paths of the parts of objects that are not selected; the layout has just the selected columns."""
+        return [path for path, chosen in self.mask.items() if len(path) > 2 and not chosen]  # noqa: PLR2004
 
     @property
     def _is_plain(self) -> bool:
@@ -126,8 +71,13 @@ class LoadingStream(DynamicStream):
             and type(stream_map) is SameRecordTransform
             and not stream_map.flattening_enabled
             and not self.is_dry_run
-            and all(self.mask.values())
+            and not self.deselected
         )
+
+    @override
+    def get_records(self, context: Context | None) -> NoReturn:
+        msg = f"Stream {self.name} is synced as a child of exports."
+        raise TapError(msg)
 
     @override
     def _sync_records(
@@ -138,56 +88,52 @@ class LoadingStream(DynamicStream):
         Private in the SDK, which has no hook for many rows at once; its own way handles
         a row in 50 µs. tests/output/test_bulk.py compares both, message for message.
         """
-        self._write_rows(context, self._record_sink, self.ABORT_AT_RECORD_COUNT or ROWS_PER_CHUNK)
+        self._write_rows(context, None, self.ABORT_AT_RECORD_COUNT or ROWS_PER_CHUNK)
         yield from ()
 
     @override
     def get_batches(
         self, batch_config: BatchConfig, context: Context | None = None
     ) -> Iterable[tuple[BaseBatchFileEncoding, list[str]]]:
-        size = min(batch_config.batch_size, ROWS_PER_CHUNK)
-        self._write_rows(context, partial(self._batch_sink, batch_config), size)
+        size = min(int(batch_config.batch_size), ROWS_PER_CHUNK)  # JSON schemas accept 5.0 as an integer
+        self._write_rows(context, batch_config, size)
         return ()
 
-    def _write_rows(
-        self,
-        context: Context | None,
-        open_sink: Callable[[LoadPlan], contextlib.AbstractContextManager[Sink]],
-        count: int,
-    ) -> None:
-        """Write the rows of the load at hand, some at once; a dry run ends after the first of them."""
-        if self._active is None:
-            msg = f"Stream {self.name} is synced as a child of exports."
-            raise TapError(msg)
-        plan, tally = self._active
+    def _write_rows(self, context: Context | None, config: BatchConfig | None, count: int) -> None:
+        """Write the rows of the load at hand, `count` at once; a dry run ends after the first of them."""
+        plan, tally = self._active or self.get_records(context)
         self.begin(plan)
-        with self.metered(context) as counter, open_sink(plan) as sink:
+        with self.get_record_counter() as counter, self.get_sync_timer() as timer, self._sink(plan, config) as sink:
+            counter.with_context(context)
+            timer.with_context(context)
             for chunk in read_chunks(plan, tally, self.logger, count):
-                self.record_label = f"{chunk.label}, row {chunk.numbers[0]}"
                 sink.add(chunk)
                 counter.increment(len(chunk))
                 if self.is_dry_run:
                     break
 
     @contextlib.contextmanager
-    def _record_sink(self, plan: LoadPlan) -> Iterator[Sink]:
+    def _sink(self, plan: LoadPlan, config: BatchConfig | None) -> Iterator[Sink]:
+        """Open what takes the rows: BATCH files if there is a `config`, in bulk if no record is changed."""
         names = plan.layout.names
-        if self._is_plain:
-            self.passed.add(self.name)
-            yield RecordSink(self.name, names, plan.version, self._tap.message_writer.write_lines)  # type: ignore[attr-defined]
-        else:
-            yield EachRecordSink(names, self._write_labelled)
-
-    @contextlib.contextmanager
-    def _batch_sink(self, config: BatchConfig, plan: LoadPlan) -> Iterator[Sink]:
-        names = plan.layout.names
-        if self._is_plain:
-            with self.new_batch_writer(config, self.name, plan.layout.schema) as writer:
+        with contextlib.ExitStack() as stack:
+            if config and self._is_plain:
+                writer = stack.enter_context(self.new_batch_writer(config, self.name, plan.layout.schema))
                 yield BatchSink(names, writer)
-        else:
-            with self.mapped_batches(config) as write:
-                yield EachRecordSink(names, write)
+            elif config:
+                yield EachRecordSink(names, stack.enter_context(self.mapped_batches(config)))
+            elif not self._is_plain:
+                yield EachRecordSink(names, partial(self.map_record, write=self._write_record))
+            else:
+                self.passed.add(self.name)
+                yield RecordSink(self.name, names, plan.version, self._tap.message_writer.write_lines)  # type: ignore[attr-defined]
 
-    def _write_labelled(self, record: Record, label: str) -> None:
-        self.record_label = label
-        self._write_record_message(record)
+    def activate_version(self, version: int) -> Iterator[Note]:
+        """Let the target delete the rows that are not of this load; yield why not, where a map let none pass."""
+        for stream_map in self.stream_maps:
+            alias = stream_map.stream_alias
+            if alias in self.passed:
+                self._tap.write_message(ActivateVersionMessage(stream=alias, version=version))
+            elif not isinstance(stream_map, RemoveRecordTransform):
+                text = f"no row of {alias} passes its stream map: none are deleted from the table"
+                yield Note(text, is_warning=True)

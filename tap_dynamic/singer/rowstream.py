@@ -1,4 +1,4 @@
-"""Row streams as the SDK sees them: schema, selection and messages of the export at hand."""
+"""Row streams: what catalog and state say of them, and how an export is loaded."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from singer_sdk.mapper import RemoveRecordTransform
-from singer_sdk.singerlib.messages import ActivateVersionMessage
 from typing_extensions import override
 
 from tap_dynamic.errors import FileUnusable, TapError, plural
@@ -26,7 +24,7 @@ from tap_dynamic.table.fit import documented_layout
 from tap_dynamic.table.layout import Note
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context
@@ -37,18 +35,11 @@ if TYPE_CHECKING:
     from tap_dynamic.download.host import FileHost
     from tap_dynamic.load.plan import LoadPlan
     from tap_dynamic.load.rows import Tally
-    from tap_dynamic.table.layout import Layout, StreamCatalog
+    from tap_dynamic.table.layout import Layout
 
 
 class RowStream(LoadingStream):
-    """Rows of the exports of one model: each row of the file is a record.
-
-    Args:
-        tap: The tap.
-        api: The exports API.
-        host: The file host.
-        inferred: The layout that discovery found; the documented columns otherwise.
-    """
+    """Rows of the exports of one model: each row of the file is a record."""
 
     replication_key = "_sdc_exported_at"
     state_partitioning_keys = ()
@@ -74,13 +65,6 @@ class RowStream(LoadingStream):
         self.replication_key = "_sdc_exported_at"
 
     @property
-    def catalog(self) -> StreamCatalog:
-        """What the catalog says of this stream."""
-        entry = self._tap.input_catalog.get_stream(self.name) if self._tap.input_catalog else None
-        properties = super().effective_schema.get("properties", {})
-        return parse_catalog(entry, properties, super().mask, self.candidates)
-
-    @property
     def state(self) -> RowState:
         """What the state remembers of this stream."""
         return RowState.parse(self.stream_state, f"bookmarks.{self.name}")
@@ -102,16 +86,12 @@ class RowStream(LoadingStream):
     # --- one export: fetch, plan, begin, sync, commit
 
     def load(self, export: Export, listed: Sequence[Export]) -> None:
-        """Write all messages of an export.
-
-        Args:
-            export: A completed one.
-            listed: All exports.
+        """Write all messages of a completed export.
 
         Raises:
             TapError: If its rows can't be read to the end.
         """
-        self.record_label = label = f"Stream {self.name}, export {export.id}"
+        label = f"Stream {self.name}, export {export.id}"
         self.verdict = (f"export {export.id} can't be read", False)
         if export.format != "csv":
             msg = f"{label}: its format is {first_line(export.format)!r}, not csv. Make a CSV export."
@@ -127,7 +107,7 @@ class RowStream(LoadingStream):
         except TapError:
             raise
         except Exception as error:
-            msg = f"{self.record_label}: the load failed ({type(error).__name__}). Please report this."
+            msg = f"{label}: the load failed ({type(error).__name__}). Please report this."
             raise TapError(msg) from None
         columns, key = plural(len(plan.layout.names), "column"), first_line(", ".join(plan.layout.key))
         self.verdict = (f"export {export.id} is readable and has {columns}; the key is {key}", True)
@@ -135,13 +115,14 @@ class RowStream(LoadingStream):
     @property
     def _circumstances(self) -> Circumstances:
         self._version_floor = now = max(int(time.time()), self._version_floor + 1)
+        entry = self._tap.input_catalog.get_stream(self.name) if self._tap.input_catalog else None
         return Circumstances(
             self.config,
             self.state,
-            self.catalog,
+            parse_catalog(entry, self.effective_schema.get("properties", {}), self.mask, self.candidates),
             self.documented,
             self.candidates,
-            [path for path, chosen in self.mask.items() if len(path) > 2 and not chosen],  # noqa: PLR2004
+            self.deselected_parts,
             is_full_table=self.is_full_table,
             is_dry_run=self.is_dry_run,
             now=now,
@@ -171,7 +152,7 @@ class RowStream(LoadingStream):
             if problem := too_many_deleted(before - rows, before, self.config["max_deleted_percent"]):
                 msg = f"{plan.label}: {problem}."
                 raise TapError(msg)
-            notes += self._activate_version(plan)
+            notes += self.activate_version(plan.version or 0)
         elif not rows and (plan.version is not None or plan.fingerprint):
             notes.append(Note("the file has no rows: none are deleted from the table", is_warning=True))
         self.state = state.committed(
@@ -185,13 +166,3 @@ class RowStream(LoadingStream):
         self.write_state()
         self.summary.log_once(plan.export.id, notes)
         self.summary.add(plan, tally)
-
-    def _activate_version(self, plan: LoadPlan) -> Iterator[Note]:
-        """Let the target delete the rows that are not of this load."""
-        for stream_map in self.stream_maps:
-            alias = stream_map.stream_alias
-            if alias in self.passed:
-                self._tap.write_message(ActivateVersionMessage(stream=alias, version=plan.version or 0))
-            elif not isinstance(stream_map, RemoveRecordTransform):
-                text = f"no row of {alias} passes its stream map: none are deleted from the table"
-                yield Note(text, is_warning=True)

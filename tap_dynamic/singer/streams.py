@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import RESTStream
-from singer_sdk.pagination import SinglePagePaginator
 from singer_sdk.schema.source import StreamSchema
 from typing_extensions import override
 
@@ -14,16 +14,18 @@ from tap_dynamic.errors import TapError
 from tap_dynamic.load.run import Run
 from tap_dynamic.schemas import SCHEMAS
 from tap_dynamic.singer.base import DynamicStream
+from tap_dynamic.singer.catalog import complete_exports
 from tap_dynamic.singer.rowstream import RowStream
 from tap_dynamic.singer.verdicts import describe_exports, log_verdicts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     import requests
     from singer_sdk import Tap
     from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
     from singer_sdk.helpers.types import Context, Record
+    from singer_sdk.singerlib import Catalog
 
     from tap_dynamic.api.client import ExportsApi
 
@@ -43,6 +45,9 @@ class ExportsStream(DynamicStream, RESTStream[None]):
     def __init__(self, tap: Tap, api: ExportsApi) -> None:
         super().__init__(tap)
         self.api = api
+        self.failures: dict[str, None] = {}
+        if tap.input_catalog is None:
+            self.metadata["properties", "downloadUrl"].selected_by_default = False
 
     # --- the request, by the SDK
 
@@ -64,12 +69,7 @@ class ExportsStream(DynamicStream, RESTStream[None]):
     @override
     @property
     def timeout(self) -> tuple[float, float]:  # type: ignore[override]
-        """Seconds to wait for a connection, and for the next byte."""
         return self.api.timeout
-
-    @override
-    def get_new_paginator(self) -> SinglePagePaginator:
-        return SinglePagePaginator()
 
     @override
     def request_decorator(self, func: Callable[..., requests.Response]) -> Callable[..., requests.Response]:
@@ -83,17 +83,14 @@ class ExportsStream(DynamicStream, RESTStream[None]):
     def parse_response(self, response: requests.Response) -> Iterable[Any]:
         return entries_of(response)
 
-    # --- selection
+    # --- the run
 
     @override
-    @property
-    def metadata(self) -> Any:
-        metadata = super().metadata
-        if self._tap.input_catalog is None:
-            metadata["properties", "downloadUrl"].selected_by_default = False
-        return metadata
-
-    # --- the run
+    def apply_catalog(self, catalog: Catalog) -> None:
+        # A pre-signed URL is a credential, whatever shape the catalog has.
+        if entry := catalog.get_stream(self.name):
+            complete_exports(entry)
+        super().apply_catalog(catalog)
 
     @override
     def generate_child_contexts(self, record: Record, context: Context | None) -> Iterable[Context | None]:
@@ -102,9 +99,7 @@ class ExportsStream(DynamicStream, RESTStream[None]):
 
     @override
     def get_records(self, context: Context | None) -> Iterator[Record]:
-        loaders = {
-            stream.name: stream for stream in self.child_streams if isinstance(stream, RowStream) and stream.selected
-        }
+        loaders = {s.name: s for s in self.child_streams if isinstance(s, RowStream) and s.selected}
         run = Run(
             self.api,
             loaders,
@@ -117,33 +112,41 @@ class ExportsStream(DynamicStream, RESTStream[None]):
         exports = run.execute(self.api.parse_entries(self.request_records(context)) if is_listed else [])
         for loader in loaders.values():
             loader.summary.log_summary(with_changes=self.config["changes_only"])
-        self.failures = run.failures
+        self.failures.update(run.failures)
         if self.is_dry_run:
             found = describe_exports(exports, self.api.environment_id)
             log_verdicts({self.name: (found, True), **{n: loader.verdict for n, loader in loaders.items()}})
         if not (self.failures and self.is_dry_run):  # the SDK stops a dry run after one record
+            self.deselected = [path for path, chosen in self.mask.items() if path and not chosen]
             yield from (dict(export.record) for export in exports)
-        if self.failures:
-            raise TapError(*self.failures)
+
+    @override
+    def _sync_records(
+        self, context: Context | None = None, *, write_messages: bool = True
+    ) -> Generator[Record, Any, Any]:
+        """Write the metadata of the exports, and report what failed in row streams after it."""
+        with self.reporting_failures():
+            yield from super()._sync_records(context, write_messages=write_messages)
 
     @override
     def get_batches(
         self, batch_config: BatchConfig, context: Context | None = None
     ) -> Iterable[tuple[BaseBatchFileEncoding, list[str]]]:
         # The SDK's own way writes raw records: no selection, no maps.
-        errors: list[TapError] = []
-        try:
-            with self.mapped_batches(batch_config) as write:
-                try:
-                    for record in self._sync_records(context, write_messages=False):
-                        write(record, f"Stream {self.name}")
-                except TapError as error:  # of row streams: the metadata is written all the same
-                    errors.append(error)
-        except TapError as error:
-            errors.append(error)
-        if errors:
-            raise TapError(*dict.fromkeys(line for error in errors for line in error.lines))
+        with self.reporting_failures(), self.mapped_batches(batch_config) as write:
+            for record in super()._sync_records(context, write_messages=False):
+                write(record, f"Stream {self.name}")
         return ()
+
+    @contextlib.contextmanager
+    def reporting_failures(self) -> Iterator[None]:
+        """Raise what failed in row streams after this stream's own records are written."""
+        try:
+            yield
+        except TapError as error:
+            self.failures.update(dict.fromkeys(error.lines))
+        if self.failures:
+            raise TapError(*self.failures)
 
 
 class UsersStream(RowStream):

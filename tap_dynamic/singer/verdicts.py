@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,7 @@ LOGGER = logging.getLogger("tap-dynamic.test")
 
 def describe_exports(exports: Iterable[Export], environment_id: str) -> str:
     """Say that the token works, and how many exports there are of each model and status."""
-    counts: dict[tuple[str, str], int] = {}
-    for export in exports:
-        counts[export.model, export.status] = counts.get((export.model, export.status), 0) + 1
+    counts = Counter((export.model, export.status) for export in exports)
     kinds = ", ".join(f"{count:,} {status} of {model}" for (model, status), count in sorted(counts.items()))
     found = f"{plural(sum(counts.values()), 'export')} found" + (f" ({kinds})" if kinds else "")
     return f"the token is accepted for environment {environment_id}; {found}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -30,55 +29,39 @@ def test_help_and_version(tap: Tap) -> None:
     assert tap("--version").out.startswith(f"tap-dynamic v{version('tap-dynamic')}, Meltano SDK v0.54")
 
 
-def test_test_mode_reports_a_refused_token(sandbox: Sandbox, tap: Tap) -> None:
-    run = tap("--test", api_token="dyn_of-somebody-else")
-    assert run.code == 1
-    (error,) = run.errors
-    assert error.startswith("Dynamic refused the API token (401)")
-    assert "somebody" not in run.log
-    assert sandbox.requests
-
-
-def test_test_mode_reports_an_unknown_environment(tap: Tap) -> None:
-    run = tap("--test", environment_id="99999999-9999-4999-8999-999999999999")
-    assert run.code == 1
-    (error,) = run.errors
-    assert "belongs to another environment than environment_id 99999999-9999-4999-8999-999999999999" in error
-
-
 def verdicts(run: Run) -> list[str]:
     """Return what a test says, without times and names of loggers."""
     return [" ".join(line.split("|")[index].strip() for index in (1, 3)) for line in run.log.splitlines()]
 
 
-def test_test_mode_says_that_there_is_nothing_to_read(sandbox: Sandbox, tap: Tap) -> None:
-    run = tap("--test")
-    assert run.code == 0
-    found = f"the token is accepted for environment {sandbox.config['environment_id']}; 0 exports found"
-    assert [line for line in verdicts(run) if line.startswith("INFO")] == [
-        f"INFO Test of exports passed: {found}.",
-        "INFO Test of users passed: there is nothing to read.",
-        "INFO Test of visits passed: there is nothing to read.",
-    ]
-
-
-@pytest.mark.parametrize("settings", [{}, {"changes_only": True}, {"emit_activate_version_messages": True}])
+@pytest.mark.parametrize(("settings", "columns"), [({}, 41), ({"changes_only": True}, 42)])
 def test_test_mode_prints_a_verdict_on_each_stream_and_no_record(
-    sandbox: Sandbox, tap: Tap, settings: dict[str, Any]
+    sandbox: Sandbox, tap: Tap, settings: dict[str, Any], columns: int
 ) -> None:
     users = sandbox.add("users", csv_file("users", 10))
     visits = sandbox.add("visits", csv_file("visits", 10))
     run = tap("--test", **settings)
     assert (run.code, run.out) == (0, "")
-    columns = 42 if "changes_only" in settings else 41
     found = f"the token is accepted for environment {sandbox.config['environment_id']}; 2 exports found"
     readable = f"export {users.id} is readable and has {columns} columns; the key is user_id, verified_credential_id"
-    assert verdicts(run)[:2] == [
-        f"INFO Test of exports passed: {found} (1 completed of users, 1 completed of visits).",
-        f"INFO Test of users passed: {readable}.",
-    ]
-    assert verdicts(run)[2].startswith(f"INFO Test of visits passed: export {visits.id} is readable and has ")
-    assert len(verdicts(run)) == 3
+    exports, rows, other = verdicts(run)
+    assert exports == f"INFO Test of exports passed: {found} (1 completed of users, 1 completed of visits)."
+    assert rows == f"INFO Test of users passed: {readable}."
+    assert other.startswith(f"INFO Test of visits passed: export {visits.id} is readable and has ")
+
+
+def test_test_mode_says_that_there_is_nothing_to_read(tap: Tap) -> None:
+    run = tap("--test")
+    assert run.code == 0
+    assert verdicts(run)[-3].endswith("; 0 exports found.")
+    assert verdicts(run)[-2:] == [f"INFO Test of {s} passed: there is nothing to read." for s in ("users", "visits")]
+
+
+def test_test_mode_names_an_environment_that_is_not_the_tokens(tap: Tap) -> None:
+    unknown = "99999999-9999-4999-8999-999999999999"
+    run = tap("--test", environment_id=unknown)
+    assert run.code == 1
+    assert f"belongs to another environment than environment_id {unknown}" in run.errors[-1]
 
 
 def test_test_mode_ends_with_what_failed(sandbox: Sandbox, tap: Tap) -> None:
@@ -170,6 +153,13 @@ def test_a_catalog_without_metadata_of_the_stream(sandbox: Sandbox, tap: Tap, do
     assert [record["status"] for record in run.records("exports")] == ["completed"]
 
 
+def test_a_stream_map_can_name_a_column_that_only_the_file_has(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+    sandbox.add("users", b"user_id,tier\n1,a\n")
+    run = tap(_catalog=copy.deepcopy(documented), stream_maps={"users": {"__key_properties__": ["tier"]}})
+    assert run.code == 0, run.log
+    assert run.of("SCHEMA", "users")[0]["key_properties"] == ["tier"]
+
+
 def test_an_api_at_an_ipv6_address(tap: Tap) -> None:
     class Refusing(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -191,52 +181,51 @@ def test_an_api_at_an_ipv6_address(tap: Tap) -> None:
 
 # --- before and after the run
 
-LOGGING: list[tuple[str, str]] = [
-    ("LOGLEVEL", "trace"),
-    ("TAP_DYNAMIC_LOGLEVEL", "10"),
-    ("SINGER_SDK_LOG_CONFIG", "/"),
-    ("SINGER_SDK_LOG_CONFIG", __file__),
+LOGGING: list[tuple[str, str, str]] = [
+    # Each with another mode.
+    ("LOGLEVEL", "trace", "--discover"),
+    ("TAP_DYNAMIC_LOGLEVEL", "10", "--version"),
+    ("SINGER_SDK_LOG_CONFIG", "/", "--test"),
+    ("SINGER_SDK_LOG_CONFIG", __file__, "--test"),
 ]
 
 
-@pytest.mark.parametrize(("name", "value"), LOGGING)
-@pytest.mark.parametrize("mode", [[], ["--version"], ["--test"]], ids=["run", "version", "test"])
+@pytest.mark.parametrize(("name", "value", "mode"), LOGGING)
 def test_logging_that_cannot_be_set_up(
-    tap: Tap, monkeypatch: pytest.MonkeyPatch, mode: list[str], name: str, value: str
+    tap: Tap, monkeypatch: pytest.MonkeyPatch, name: str, value: str, mode: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    run = tap(*mode)
+    run = tap(mode)
     assert (run.code, run.out) == (1, "")
     assert run.errors == [f"Logging can't be set up by {name}: correct or unset it."]
     assert len(run.log.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["LOGLEVEL", "TAP_DYNAMIC_LOGLEVEL", "SINGER_SDK_LOG_CONFIG"])
-def test_an_empty_variable_of_logging_is_none(tap: Tap, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv(name, "")
-    assert tap().code == 0
+def test_empty_variables_of_logging_are_ignored(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGLEVEL", "TAP_DYNAMIC_LOGLEVEL", "SINGER_SDK_LOG_CONFIG"):
+        monkeypatch.setenv(name, "")
+    assert tap("--discover").code == 0
 
 
-@pytest.mark.parametrize("option", ["--state", "--catalog", "--config"])
-@pytest.mark.parametrize("path", ["/nowhere", "/", ""])
-@pytest.mark.parametrize("mode", [[], ["--discover"], ["--test"]], ids=["run", "discover", "test"])
-def test_an_input_file_that_cannot_be_read(tap: Tap, option: str, path: str, mode: list[str]) -> None:
-    run = tap(option, path, *mode)
-    if option == "--config" or not mode:  # discovery and test use no catalog and no state
-        assert run.code == 1
-        assert len(run.log.splitlines()) == 1
-        assert run.errors[0].startswith(f"The file of {option} can't be read (")
-    assert "Usage" not in run.log
+UNREADABLE = [
+    ("--state", "/nowhere", "--test=disabled"),
+    ("--catalog", "/", "--test=disabled"),
+    *(("--config", path, mode) for path in ("/nowhere", "") for mode in ("--test=disabled", "--discover", "--test")),
+]
 
 
-FULL = [["--version"], ["--about"], ["--help"]]
+@pytest.mark.parametrize(("option", "path", "mode"), UNREADABLE)
+def test_an_input_file_that_cannot_be_read(tap: Tap, option: str, path: str, mode: str) -> None:
+    run = tap(option, path, mode)
+    assert run.code == 1
+    (line,) = run.log.splitlines()
+    assert f"The file of {option} can't be read (" in line
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("arguments", FULL, ids=lambda arguments: arguments[0])
-def test_a_full_stdout_is_one_error(arguments: list[str]) -> None:
+def test_a_full_stdout_is_one_error() -> None:
     with Path("/dev/full").open("wb") as full:
-        run = process(*arguments, stdout=full)
+        run = process("--version", stdout=full)
     assert run.returncode == 1
     (line,) = run.stderr.splitlines()
     assert line.endswith("| Stdout can't be written (no space left on device).")
@@ -272,21 +261,6 @@ def process(*arguments: str, code: str = "", **options: Any) -> subprocess.Compl
     )
 
 
-INTERRUPT = """
-import os, signal, sys
-class Finder:
-    def find_spec(self, name, *_):
-        if name == "singer_sdk":
-            os.kill(os.getpid(), signal.SIGINT)
-sys.meta_path.insert(0, Finder())
-"""
-
-
-def test_an_interrupt_during_imports_is_no_traceback() -> None:
-    run = process("--version", code=INTERRUPT, stdout=subprocess.DEVNULL)
-    assert (run.returncode, run.stderr) == (-signal.SIGINT, "")
-
-
 OLD_PYTHON = """
 import datetime, sys
 from singer_sdk.helpers import _compat
@@ -301,15 +275,17 @@ def test_the_sdks_advice_to_upgrade_python_is_not_for_users(tap: Tap) -> None:
     assert "WARNING" not in run.stderr
 
 
-def test_errors_are_logged_whatever_the_logging_configuration(tap: Tap, tmp_path: Path) -> None:
+def test_errors_are_logged_whatever_the_logging_configuration(
+    tap: Tap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Python disables existing loggers unless a configuration says otherwise."""
     handler = {"class": "logging.StreamHandler", "formatter": "f"}
     config = {"version": 1, "formatters": {"f": {"format": "%(message)s"}}, "handlers": {"h": handler}}
     file = tmp_path / "logging.yaml"
     file.write_text(json.dumps({**config, "root": {"level": "INFO", "handlers": ["h"]}}))
-    environment = {"SINGER_SDK_LOG_CONFIG": str(file)}
+    monkeypatch.setenv("SINGER_SDK_LOG_CONFIG", str(file))
     for mode in ([], ["--test"], ["--discover"]):
-        run = tap(*mode, api_token="dyn_of-somebody-else", environment=environment)
+        run = tap(*mode, api_token="dyn_of-somebody-else")
         assert run.code == 1
         assert run.log.splitlines()[-1].startswith("Dynamic refused the API token (401)")
-    assert tap("--test", environment=environment).log.splitlines()[-1].startswith("Test of visits passed")
+    assert tap("--test").log.splitlines()[-1].startswith("Test of visits passed")

@@ -18,13 +18,12 @@ import tap_dynamic
 OVERRIDDEN: dict[tuple[type, str], str] = {
     (Stream, "_sync_records"): "(self, context=None, *, write_messages=True)",
     (Stream, "_write_record_message"): "(self, record)",
-    (Stream, "_generate_record_messages"): "(self, record)",
     (Tap, "_validate_config"): "(self, *, raise_errors=True)",
     (Tap, "_handle_termination"): "(self, signum, frame)",
 }
 CALLERS: dict[str, Any] = {
     "self._sync_records(context=context)": Stream.sync,
-    "self._generate_record_messages(record)": Stream._write_record_message,  # noqa: SLF001 (what is pinned)
+    "self._write_record_message(record)": Stream._sync_records,  # noqa: SLF001 (what is pinned)
     "self._validate_config(raise_errors=validate_config)": PluginBase,
     "signal.signal(signal.SIGTERM, self._handle_termination)": PluginBase,
 }
