@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec.structs import replace
 
 from tap_dynamic.api.exports import Export, oldest_first, without_repeats
 from tap_dynamic.api.polling import wait_for
 from tap_dynamic.datetimes import parse_datetime
 from tap_dynamic.errors import OutputError, TapError, plural
 from tap_dynamic.load.selection import (
-    failed_notes,
     is_obsolete,
     nothing_read_reason,
-    passed_over_notes,
     plan_request,
     reads_all,
     select_unread,
+    short_id,
     snapshots_of,
+    unread_notes,
 )
 from tap_dynamic.redaction import first_line
 
@@ -47,33 +50,21 @@ class Loader(Protocol):
         """Write all messages of an export."""
 
 
+@dataclass
 class Run:
-    """One run.
+    """One run over the exports."""
 
-    Args:
-        api: The exports API.
-        loaders: The selected row streams by model.
-        config: The settings.
-        logger: Receives progress.
-        write_state: Writes a STATE message.
-        is_dry_run: Whether this is `--test`, which must not create exports or wait.
-    """
-
-    def __init__(  # noqa: PLR0913 (what it depends on, nothing hidden)
-        self,
-        api: ExportsApi,
-        loaders: Mapping[str, Loader],
-        config: Mapping[str, Any],
-        *,
-        logger: logging.Logger,
-        write_state: Callable[[], None],
-        is_dry_run: bool,
-    ) -> None:
-        self.api, self.loaders, self.config = api, loaders, config
-        self.logger, self.write_state, self.is_dry_run = logger, write_state, is_dry_run
-        self.failures: dict[str, None] = {}
-        self.listed: list[Export] = []
-        self.requested: dict[str, Export] = {}
+    api: ExportsApi
+    loaders: Mapping[str, Loader]
+    """The selected row streams by model."""
+    config: Mapping[str, Any]
+    logger: logging.Logger
+    write_state: Callable[[], None]
+    is_dry_run: bool
+    """Whether this is `--test`, which must not create exports or wait."""
+    failures: dict[str, None] = field(default_factory=dict, init=False)
+    listed: list[Export] = field(default_factory=list, init=False)
+    requested: dict[str, Export] = field(default_factory=dict, init=False)
 
     def execute(self, listed: Sequence[Export]) -> list[Export]:
         """Load what is to be read.
@@ -93,7 +84,7 @@ class Run:
         self._forget_requests(self.listed)
         awaited = list(dict.fromkeys(self.config.get("export_ids") or ()))
         if not awaited:
-            self._log_notes()
+            self._log_unread()
         if self.config["request_exports"] and not self.is_dry_run:
             requested = list(self._request())
             ready = oldest_first(e for e in requested if e.status == "completed")
@@ -114,29 +105,21 @@ class Run:
         for loader in self.loaders.values():
             loader.state = loader.state.without_request(exports)
 
-    def _log_notes(self) -> None:
-        """Name exports that are not read, each of them once."""
+    def _log_unread(self) -> None:
         is_all = reads_all(self.config)
         for model, loader in self.loaders.items():
             state = loader.state
-            known = state.known_exports if is_all else None
-            for note in failed_notes(model, self.listed, state.bookmark):
+            for note in unread_notes(model, self.listed, state.bookmark, state.known_exports if is_all else None):
                 loader.logger.warning("%s", note)
-            for note in passed_over_notes(model, self.listed, state.bookmark, known):
-                loader.logger.warning("%s", note)
-            completed = snapshots_of(model, self.listed)
-            loader.state = state.knowing([e.id for e in completed] if is_all and completed else None)
+            known = sorted(short_id(e.id) for e in snapshots_of(model, self.listed)) if is_all else []
+            loader.state = replace(state, known_exports=known or None)
 
     def _request(self) -> Iterator[Export]:
         """Request exports for all streams before any is waited for; yield those to read."""
+        max_age = timedelta(seconds=self.config["export_timeout"])
         for model, loader in self.loaders.items():
-            plan = plan_request(
-                loader.state.requested_export_id,
-                self.listed,
-                loader.state.bookmark,
-                now=datetime.now(timezone.utc),
-                max_age=timedelta(seconds=self.config["export_timeout"]),
-            )
+            state, now = loader.state, datetime.now(timezone.utc)
+            plan = plan_request(state.requested_export_id, self.listed, state.bookmark, now=now, max_age=max_age)
             if plan.reused:
                 loader.logger.info("Export %s was requested by an earlier run.", plan.reused.id)
                 yield plan.reused
@@ -147,7 +130,8 @@ class Run:
                     self._fail(error)
                     continue
                 loader.logger.info("Requested export %s of %s.", export.id, model)
-                loader.state = loader.state.requested(export.id)  # from the moment Dynamic answered
+                # From the moment Dynamic answered.
+                loader.state = replace(loader.state, requested_export_id=export.id)
                 self.requested[export.id] = export
                 self.write_state()
                 yield export
@@ -180,37 +164,41 @@ class Run:
 
     def _await(self, export_ids: list[str]) -> Iterator[Export]:
         """Wait for exports and load their rows, oldest completion first; yield their last metadata."""
-        timeout = 0 if self.is_dry_run else self.config["export_timeout"]
         results = wait_for(
             export_ids,
             self.api.get,
             models=self.loaders,
             requested=self.requested,
-            timeout=timeout,
+            timeout=0 if self.is_dry_run else self.config["export_timeout"],
             interval=self.config["poll_interval"],
             logger=self.logger,
         )
         for result in results:
             if isinstance(result, TapError):
                 self._fail(result)
-                continue
-            loader = self.loaders.get(result.model)
-            if result.failure_reason:
-                self._fail(TapError(f"{result.failure_reason}. Make a new export, or read others with export_ids."))
-            elif not loader:
-                self.logger.warning("Export %s is not read: %s is not selected.", result.id, first_line(result.model))
-            elif result.status == "pending":
-                msg = (
-                    f"Export {result.id} of {result.model} is still pending after {plural(round(timeout), 'second')}"
-                    " (export_timeout). Run again later: it is read once it has completed."
-                )
-                self._fail(TapError(msg))
-            elif not self.config.get("export_ids") and is_obsolete(result, loader.state.bookmark):
-                # Its completion was not known before.
-                loader.logger.warning("Export %s is not read: a newer one was loaded before.", result.id)
             else:
-                self._load(result)
-            yield result
+                self._finish(result)
+                yield result
+
+    def _finish(self, export: Export) -> None:
+        """Load the rows of an export that was waited for, or say why not."""
+        loader = self.loaders.get(export.model)
+        if export.failure_reason:
+            self._fail(TapError(f"{export.failure_reason}. Make a new export, or read others with export_ids."))
+        elif not loader:
+            self.logger.warning("Export %s is not read: %s is not selected.", export.id, first_line(export.model))
+        elif export.status == "pending":
+            timeout = plural(0 if self.is_dry_run else round(self.config["export_timeout"]), "second")
+            msg = (
+                f"Export {export.id} of {export.model} is still pending after {timeout} (export_timeout)."
+                " Run again later: it is read once it has completed."
+            )
+            self._fail(TapError(msg))
+        elif not self.config.get("export_ids") and is_obsolete(export, loader.state.bookmark):
+            # Its completion was not known before.
+            loader.logger.warning("Export %s is not read: a newer one was loaded before.", export.id)
+        else:
+            self._load(export)
 
     def _load(self, export: Export) -> bool:
         """Load the rows of an export; return whether that succeeded."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from tap_dynamic.api.exports import Export, oldest_first
 from tap_dynamic.datetimes import parse_datetime
@@ -52,14 +52,6 @@ def is_obsolete(export: Export, bookmark: Bookmark | None) -> bool:
     return export.status == "completed" and bookmark is not None and export.completed_at <= bookmark.instant
 
 
-def bookmark_after(export: Export, bookmark: Bookmark | None) -> Bookmark:
-    """Return the bookmark after the last row of an export: it never moves backwards."""
-    if not is_newest(export, bookmark):
-        return cast("Bookmark", bookmark)
-    loaded = bookmark.export_ids if bookmark and bookmark.instant == export.completed_at else frozenset()
-    return Bookmark(export.exported_at, export.completed_at, loaded | {export.id})
-
-
 def snapshots_of(model: str, exports: Iterable[Export]) -> list[Export]:
     """Return the exports of a model that are snapshots: completed, and without a filter; oldest first."""
     return oldest_first(e for e in exports if e.model == model and e.status == "completed" and not e.is_part)
@@ -98,11 +90,14 @@ def select_unread(
     return [e for e in chosen if bookmark is None or not bookmark.covers(e)]
 
 
-def between(completed: Sequence[Export], bookmark: Bookmark | None, export: Export) -> list[str]:
-    """Return the ids of the snapshots before an export that the bookmark does not cover."""
-    if bookmark is None:
+def between(
+    listed: Iterable[Export], bookmark: Bookmark | None, export: Export, config: Mapping[str, Any]
+) -> list[str]:
+    """Return the ids of the snapshots between those that were loaded and an export; where all are read, none are."""
+    if bookmark is None or reads_all(config):
         return []
-    return [e.id for e in completed if e.completed_at < export.completed_at and not bookmark.covers(e)]
+    snapshots = snapshots_of(export.model, listed)
+    return [e.id for e in snapshots if e.completed_at < export.completed_at and not bookmark.covers(e)]
 
 
 @dataclass(frozen=True)
@@ -134,9 +129,6 @@ def plan_request(
         bookmark: What was loaded.
         now: The present.
         max_age: Age up to which a completed export counts as fresh.
-
-    Returns:
-        The export to read, if any, and whether a fresh one is requested.
     """
     requested = next((e for e in exports if e.id == requested_id), None)
     if requested is None or is_obsolete(requested, bookmark):
@@ -164,56 +156,38 @@ def nothing_read_reason(
     return text, False
 
 
-def passed_over_notes(
+def unread_notes(
     model: str, exports: Iterable[Export], bookmark: Bookmark | None, known: Sequence[str] | None
 ) -> list[str]:
-    """Name the completed exports of a model that are never read unless `export_ids` names them.
+    """Name the exports of a model that are never read unless `export_ids` names them, each in one run.
 
     Args:
         model: `users` or `visits`.
         exports: All exports.
         bookmark: What was loaded.
         known: With `snapshots: all`, `short_id` of those that were listed in the run before; None where unknown.
-
-    Returns:
-        Lines for the log; none for what earlier runs have named.
     """
-    completed = [e for e in oldest_first(exports) if e.model == model and e.status == "completed"]
-    notes = []
-    parts = [e for e in completed if e.is_part and (bookmark is None or e.completed_at > bookmark.instant)]
+    exports = [e for e in oldest_first(exports) if e.model == model]
+    unread = [e for e in exports if bookmark is None or e.completed_at > bookmark.instant]
+    notes = [f"{e.failure_reason}." for e in unread if e.failure_reason]
+    if len(notes) > 1 and bookmark is None:
+        notes = [f"{plural(len(notes), 'export')} of {model} can't be read. The newest: {notes[-1]}"]
+    parts = [e for e in unread if e.status == "completed" and e.is_part]
     if parts:
-        notes.append(
-            f"{plural(len(parts), 'export')} of {model} passed over, because a filter made only a part:"
-            f" {_ids(parts)}. To read one, name it in export_ids."
-        )
-    if bookmark is None or known is None:
-        return notes
-    loaded = bookmark.export_ids
-    late = [e for e in completed if not e.is_part and bookmark.covers(e) and e.id not in loaded]
-    late = [e for e in late if short_id(e.id) not in known]
+        notes.append(_naming(parts, "passed over, because a filter made only a part"))
+    late = [e for e in snapshots_of(model, exports) if bookmark and known is not None and bookmark.covers(e)]
+    late = [e for e in late if bookmark and e.id not in bookmark.export_ids and short_id(e.id) not in (known or ())]
     if late:
-        notes.append(
-            f"{plural(len(late), 'export')} of {model} appeared after a newer one was loaded, and is not read:"
-            f" {_ids(late)}. To read one, name it in export_ids."
-        )
+        notes.append(_naming(late, "appeared after a newer one was loaded, and is not read"))
     return notes
 
 
+def _naming(exports: Sequence[Export], why: str) -> str:
+    count = len(exports)
+    ids = ", ".join(e.id for e in exports[-3:]) + (f" and {count - 3} more" if count > 3 else "")  # noqa: PLR2004 (short)
+    return f"{plural(count, 'export')} of {exports[0].model} {why}: {ids}. To read one, name it in export_ids."
+
+
 def short_id(export_id: str) -> str:
-    """Return what tells the exports of a list apart in few characters: the state holds one for each."""
+    """Distinguish the exports of a list in few characters: the state holds one for each."""
     return blake2b(export_id.encode(), digest_size=4).hexdigest()
-
-
-def failed_notes(model: str, exports: Iterable[Export], bookmark: Bookmark | None) -> list[str]:
-    """Name the failed exports of a model that are newer than the bookmark; in one line before the first load."""
-    failed = [e for e in oldest_first(exports) if e.model == model and e.failure_reason]
-    if bookmark:
-        return [f"{e.failure_reason}." for e in failed if e.completed_at > bookmark.instant]
-    if len(failed) > 1:
-        return [f"{plural(len(failed), 'export')} of {model} can't be read. The newest: {failed[-1].failure_reason}."]
-    return [f"{e.failure_reason}." for e in failed]
-
-
-def _ids(exports: Sequence[Export]) -> str:
-    shown = ", ".join(e.id for e in exports[-3:])
-    return shown if len(exports) <= 3 else f"{shown} and {len(exports) - 3} more"  # noqa: PLR2004 (a short line)

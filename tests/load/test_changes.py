@@ -28,7 +28,7 @@ SDC: dict[str, dict[str, Any]] = {"_sdc_exported_at": {"type": "string", "format
 
 @pytest.fixture
 def index() -> Iterator[RowIndex]:
-    with RowIndex("Stream users, export x") as opened:
+    with RowIndex("file 1") as opened:
         yield opened
 
 

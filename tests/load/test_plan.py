@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tap_dynamic.errors import FileUnusable, TapError
 from tap_dynamic.file.sample import HEAD_SIZE
-from tap_dynamic.load.changes import Changes, Rows, fingerprint, too_many_deleted
+from tap_dynamic.load.changes import Changes, Rows, fingerprint_of
 from tap_dynamic.load.fitting import fit_file
 from tap_dynamic.load.index import Counts
-from tap_dynamic.load.plan import MAX_COMPARED, Comparison, LoadPlan, has_versions, plan_comparison, plan_load
+from tap_dynamic.load.plan import (
+    MAX_COMPARED,
+    Comparison,
+    LoadPlan,
+    check_deleted,
+    has_versions,
+    plan_comparison,
+    plan_load,
+)
 from tap_dynamic.load.state import Holding, RowState
 from tap_dynamic.table.columns import FALLBACK_KEY
 from tap_dynamic.table.layout import KnownTable, Layout, StreamCatalog
-from tests.builders import at, csv_file, export
+from tests.builders import CONFIG, at, csv_file, export, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LOGGER = logging.getLogger("test")
 TEXT: dict[str, Any] = {"type": ["string", "null"]}
 BOOLEAN: dict[str, Any] = {"type": ["boolean", "null"]}
 SDC: dict[str, dict[str, Any]] = {
@@ -38,8 +44,11 @@ CANDIDATES = (("user_id", "credential"), ("id",), ("user_id",))
 
 def fit(lines: Sequence[str], catalog: StreamCatalog = CATALOG, table: KnownTable = KnownTable()) -> Layout:  # noqa: B008 (frozen)
     """Fit a file."""
-    file = csv_file(*lines)
-    return fit_file(file, catalog, table, documented=DOCUMENTED, candidates=CANDIDATES, logger=LOGGER)
+    state = RowState(
+        key_properties=list(table.key or ()), columns=list(table.columns), text_columns=sorted(table.text_columns)
+    )
+    given = load(documented=DOCUMENTED, candidates=CANDIDATES, catalog=catalog, state=state)
+    return fit_file(csv_file(*lines), given)
 
 
 def warnings(layout: Layout) -> list[str]:
@@ -216,14 +225,14 @@ LOADED: dict[str, Any] = {
     "key_properties": ["id"],
     "table_version": 7,
     "row_count": 20,
-    "holdings": [["a", "f"]],
+    "holdings": [["a", "f", True]],
     "holdings_bookmark": [at(1), "a"],
 }
 NO_LOAD = "there is no earlier load to compare with"
 NO_KEY = "rows without a unique key can't be compared"
 OTHER_SHAPE = "columns, types, key or maps differ from those of the last load"
 NOT_COMPARED = "the last load was without changes_only"
-OFF = {**LOADED, "holdings": [["a", None]]}
+OFF = {**LOADED, "holdings": [["a", None, True]]}
 GONE = "1 of 2 earlier exports no longer exist"
 ALL_GONE = "1 of 1 earlier exports no longer exist"
 MANY_BETWEEN = [f"n{number:02}" for number in range(40)]
@@ -242,16 +251,16 @@ COMPARISONS: dict[str, Compared] = {
         None,
     ),
     "the first load was of an older export: its rows may be there": (
-        {"key_properties": ["id"], "holdings": [["a", "f"]], "unfinished": ["a"], "holdings_bookmark": [""]},
+        {"key_properties": ["id"], "holdings": [["a", "f"]], "holdings_bookmark": [""]},
         {},
         ["a"],
         ["a"],
         NO_LOAD,
         None,
     ),
-    "interrupted before": ({**LOADED, "holdings": [["a", "f"], ["c", "f"]]}, {}, ["a"], ["a"], None, None),
+    "interrupted before": ({**LOADED, "holdings": [["a", "f", True], ["c", "f"]]}, {}, ["a"], ["a"], None, None),
     "an older night was interrupted": (
-        {**LOADED, "holdings": [["a", "f"], ["p", "f"]]},
+        {**LOADED, "holdings": [["a", "f", True], ["p", "f"]]},
         {},
         ["a", "p"],
         ["a", "p"],
@@ -260,7 +269,7 @@ COMPARISONS: dict[str, Compared] = {
     ),
     "one between, whose state may be lost": (LOADED, {"between": ["b"]}, ["a", "b"], ["a", "b"], None, None),
     "one between that is remembered": (
-        {**LOADED, "holdings": [["a", "f"], ["b", "f"]]},
+        {**LOADED, "holdings": [["a", "f", True], ["b", "f"]]},
         {"between": ["b"]},
         ["a", "b"],
         ["a", "b"],
@@ -268,7 +277,7 @@ COMPARISONS: dict[str, Compared] = {
         None,
     ),
     "one between that is remembered, of another look": (
-        {**LOADED, "holdings": [["a", "f"], ["b", "g"]]},
+        {**LOADED, "holdings": [["a", "f", True], ["b", "g"]]},
         {"between": ["b"]},
         ["a", "b"],
         ["a", "b"],
@@ -277,7 +286,7 @@ COMPARISONS: dict[str, Compared] = {
     ),
     "the last night was without comparison: keys that are gone are found": (OFF, {}, ["a"], ["a"], NOT_COMPARED, None),
     "a named export in between was without comparison": (
-        {**LOADED, "holdings": [["a", "f"], ["p", None]]},
+        {**LOADED, "holdings": [["a", "f", True], ["p", None]]},
         {},
         ["a", "p"],
         ["a", "p"],
@@ -294,7 +303,7 @@ COMPARISONS: dict[str, Compared] = {
     ),
     "other columns": (LOADED, {"fingerprint": "g"}, ["a"], ["a"], OTHER_SHAPE, None),
     "interrupted, with other columns": (
-        {**LOADED, "holdings": [["a", "f"], ["c", "g"]]},
+        {**LOADED, "holdings": [["a", "f", True], ["c", "g"]]},
         {},
         ["a"],
         ["a"],
@@ -319,7 +328,7 @@ COMPARISONS: dict[str, Compared] = {
         None,
     ),
     "full table: the same export": (
-        {**LOADED, "holdings": [["c", "f"]]},
+        {**LOADED, "holdings": [["c", "f", True]]},
         {"is_full_table": True},
         [],
         [],
@@ -353,7 +362,7 @@ COMPARISONS: dict[str, Compared] = {
         GONE,
     ),
     "one between is gone": (
-        {**LOADED, "holdings": [["a", "f"], ["p", "f"]]},
+        {**LOADED, "holdings": [["a", "f", True], ["p", "f"]]},
         {"listed": ["a", "c"]},
         ["a", "p"],
         ["a"],
@@ -407,35 +416,40 @@ COMPARISONS: dict[str, Compared] = {
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_what_a_file_is_compared_with(name: str) -> None:
     values, arguments, holdings, wanted, reason, lost = COMPARISONS[name]
-    usual = {
-        "layout": LAYOUT,
-        "fingerprint": "f",
-        "between": (),
-        "listed": LISTED,
-        "is_full_table": False,
-        "needs_version": False,
-    }
-    found = plan_comparison(C, state=RowState.parse(values), **{**usual, **arguments})
+    facts = {"between": (), "listed": LISTED, "fingerprint": "f", "layout": LAYOUT, **arguments}
+    # Those between have completions between that of the bookmark and the one of C; the others are older, or C.
+    days = {"c": 3, **dict.fromkeys(facts.pop("between"), 2)}
+    listed = [export(i, at(days[i]) if i in days else "2026-02-01T00:00:00Z") for i in facts.pop("listed")]
+    found = plan_comparison(
+        load(
+            C,
+            listed=listed,
+            state=RowState.parse(values),
+            is_full_table=facts.pop("is_full_table", False),
+            config={**CONFIG, "emit_activate_version_messages": facts.pop("needs_version", False)},
+        ),
+        **facts,
+    )
     assert [h.export_id for h in found.holdings] == holdings
     assert list(found.wanted) == wanted
     assert (found.reason, found.lost) == (reason, lost)
     assert len(found.wanted) <= MAX_COMPARED
+    assert not any(h.is_whole for h in found.holdings if h.export_id in MANY_BETWEEN)
+
+
+def test_without_changes_only_nothing_is_compared() -> None:
+    state = RowState.parse(LOADED)
+    assert plan_comparison(load(C, state=state), LAYOUT, None) == Comparison((Holding("a", "f", is_whole=True),))
 
 
 @pytest.mark.parametrize("reason", [None, "so"])
 def test_a_file_that_is_gone_for_good_leads_to_all_rows(reason: str | None) -> None:
-    found = Comparison((Holding("a"),), ("a",), reason).losing("why")
-    assert found == Comparison((Holding("a"),), ("a",), reason or "why", "why")
+    found = Comparison((Holding("a"),), "f", ("a",), reason).losing("why")
+    assert found == Comparison((Holding("a"),), "f", ("a",), reason or "why", "why")
 
 
 # --- what a load emits
 
-CONFIG: dict[str, Any] = {
-    "emit_activate_version_messages": False,
-    "snapshots": "latest",
-    "max_deleted_percent": 50,
-    "changes_only": True,
-}
 VERSIONS = {**CONFIG, "emit_activate_version_messages": True}
 FILE, EMPTY = csv_file("id,x", "1,a", "2,b"), csv_file("id,x")
 
@@ -447,19 +461,29 @@ def plan(
     loaded: Any = C,
     counts: Counts | None = None,
     problem: str | None = None,
-    **arguments: Any,
+    **facts: Any,
 ) -> LoadPlan:
     """Plan a load; with counts, of a file that was compared."""
     state = RowState.parse(LOADED if values is None else values)
-    file = arguments.pop("file", FILE)
-    layout = arguments.pop("layout", LAYOUT)
-    if counts:
-        changed, gone = Rows(file, layout.columns, None, 1), (Rows(FILE, layout.columns),)
-        arguments["changes"] = Changes(changed, gone, counts, problem)
-    return plan_load(loaded, file, layout, state, config, **{"now": 1000, "fingerprint": "f", **arguments})
+    file, layout = facts.get("file", FILE), facts.get("layout", LAYOUT)
+    changed, gone = Rows(file, layout.columns, None, 1), (Rows(FILE, layout.columns),)
+    changes = Changes(changed, gone, counts, problem) if counts else None
+    held = tuple(h for h in state.held if h.export_id != loaded.id)
+    comparison = facts.get("comparison", Comparison(held, facts.get("fingerprint", "f")))
+    listed = facts.get("listed", [])
+    return plan_load(load(loaded, listed=listed, config=config, state=state), file, layout, comparison, changes)
 
 
 SAME = Counts(unchanged=20)
+HELD_TWO = (Holding("a", "f", is_whole=True), Holding("b", "f"))
+COMPARED = Comparison(HELD_TWO, "f", ("a", "b"))
+
+
+def whole(reason: str, lost: str | None = None) -> Comparison:
+    """A comparison that leads to all rows."""
+    return Comparison(HELD_TWO, "f", ("a", "b"), reason, lost)
+
+
 VERSION_RULES: dict[str, tuple[LoadPlan, int | None, bool]] = {
     # name: (plan, version, whether the target may delete all other rows)
     "no versions": (plan(), None, False),
@@ -469,7 +493,11 @@ VERSION_RULES: dict[str, tuple[LoadPlan, int | None, bool]] = {
     "a clock that was set back": (plan({**LOADED, "table_version": 5000}, config=VERSIONS), 5001, True),
     "changes repeat the last version": (plan(config=VERSIONS, counts=SAME), 7, False),
     "all rows after a comparison": (plan(config=VERSIONS, counts=SAME, problem="so"), 1000, True),
-    "all rows for a reason": (plan(config=VERSIONS, counts=SAME, comparison=Comparison(reason="so")), 1000, True),
+    "all rows for a reason": (
+        plan(config=VERSIONS, counts=SAME, comparison=whole("so")),
+        1000,
+        True,
+    ),
     "BATCH files have no version": (plan(config={**VERSIONS, "batch_config": {"x": 1}}), None, False),
     "a part": (plan(config=VERSIONS, loaded=export("c", at(3), filter="x")), 1000, False),
     "an older export": (plan({**LOADED, "replication_key_value": at(4)}, config=VERSIONS), 1000, False),
@@ -518,37 +546,33 @@ def test_whether_a_load_moves_the_bookmark(planned: LoadPlan, *, moves: bool) ->
     assert planned.moves_bookmark is moves
 
 
-HELD_TWO = (Holding("a", "f"), Holding("b", "f"))
-COMPARED = Comparison(HELD_TWO, ("a", "b"))
 PART = export("p", at(3), filter="x")
+A_HELD, C_HELD = Holding("a", "f", is_whole=True), Holding("c", "f", is_whole=True)
+OLDER = {**LOADED, "replication_key_value": at(4), "holdings_bookmark": [at(4), "a"]}
 AFTER: dict[str, tuple[LoadPlan, int, list[Holding]]] = {
     # name: (plan, rows of the file, the exports of which the table may hold rows)
-    "changes": (plan(counts=SAME, comparison=COMPARED), 20, [Holding("c", "f")]),
-    "all rows": (plan(comparison=COMPARED), 20, [Holding("c", "f")]),
-    "without comparison": (plan(fingerprint=None), 20, [Holding("c")]),
+    "changes": (plan(counts=SAME, comparison=COMPARED), 20, [C_HELD]),
+    "all rows": (plan(comparison=COMPARED), 20, [C_HELD]),
+    "without comparison": (plan(fingerprint=None), 20, [Holding("c", is_whole=True)]),
     "an empty file changes nothing": (plan(file=EMPTY, comparison=COMPARED), 0, [*HELD_TWO]),
     "an empty file before any other": (plan({}, file=EMPTY), 0, []),
-    "an empty file without comparison": (plan(file=EMPTY, fingerprint=None), 0, [Holding("a", "f")]),
+    "an empty file without comparison": (plan(file=EMPTY, fingerprint=None), 0, [A_HELD]),
     "a part: its rows are beside the others": (
         plan(loaded=PART, fingerprint=None),
         5,
-        [Holding("a", "f"), Holding("p")],
+        [A_HELD, Holding("p", is_whole=True)],
     ),
     "a part, again": (
-        plan({**LOADED, "holdings": [["a", "f"], ["p", None], ["q", None]]}, loaded=PART, fingerprint=None),
+        plan({**LOADED, "holdings": [["a", "f", True], ["p", None], ["q", None]]}, loaded=PART, fingerprint=None),
         5,
-        [Holding("a", "f"), Holding("q"), Holding("p")],
+        [A_HELD, Holding("q"), Holding("p", is_whole=True)],
     ),
-    "an empty part": (plan(loaded=PART, file=EMPTY, fingerprint=None), 0, [Holding("a", "f")]),
-    "an older one": (
-        plan({**LOADED, "replication_key_value": at(4), "holdings_bookmark": [at(4), "a"]}, fingerprint=None),
-        5,
-        [Holding("a", "f"), Holding("c")],
-    ),
+    "an empty part": (plan(loaded=PART, file=EMPTY, fingerprint=None), 0, [A_HELD]),
+    "an older one": (plan(OLDER, fingerprint=None), 5, [A_HELD, Holding("c", is_whole=True)]),
     "the same again": (
         plan({**LOADED, "holdings": [["c", "f"], ["a", "f"]]}, fingerprint=None),
         5,
-        [Holding("c")],
+        [Holding("c", is_whole=True)],
     ),
 }
 
@@ -558,27 +582,67 @@ def test_what_the_table_may_hold_afterwards(planned: LoadPlan, rows: int, held: 
     assert list(planned.holdings_after(rows)) == held
 
 
+def held_with(*holdings: list[Any], **facts: Any) -> LoadPlan:
+    """Plan the load of C where the state names some exports."""
+    return plan({**LOADED, "holdings": list(holdings)}, **facts)
+
+
+DURING: dict[str, tuple[LoadPlan, list[Holding]]] = {
+    # name: (plan, the exports of which the table may hold rows)
+    "the first load": (plan({}), [Holding("c", "f")]),
+    "without comparison": (plan({}, fingerprint=None), [Holding("c")]),
+    "after one": (plan(), [A_HELD, Holding("c", "f")]),
+    "what the file is compared with": (plan(comparison=COMPARED), [*HELD_TWO, Holding("c", "f")]),
+    "interrupted": (held_with(["a", "f", True], ["c", "f"]), [A_HELD, Holding("c", "f")]),
+    "interrupted, with other columns: rows of both looks": (
+        held_with(["a", "f", True], ["c", "g"]),
+        [A_HELD, Holding("c")],
+    ),
+    "interrupted without changes_only: rows of both looks": (
+        held_with(["a", "f", True], ["c", None]),
+        [A_HELD, Holding("c")],
+    ),
+    "loaded before": (held_with(["c", "f", True]), [C_HELD]),
+    "loaded before, with other columns": (held_with(["c", "g", True]), [Holding("c", is_whole=True)]),
+    "the state is of another bookmark": (
+        plan({**LOADED, "holdings": [["c", "g"]], "holdings_bookmark": []}),
+        [Holding("a", is_whole=True), Holding("c", "f")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("planned", "held"), DURING.values(), ids=DURING)
+def test_what_the_table_may_hold_during_a_load(planned: LoadPlan, held: list[Holding]) -> None:
+    assert list(planned.holdings) == held
+
+
 EMITTED: dict[str, tuple[LoadPlan, bool, bool, str | None, str | None]] = {
     # name: (plan, whether all rows are emitted, whether some are gone, a note, a warning)
     "changes": (plan(counts=Counts(1, 2, 3, 14), comparison=COMPARED), False, True, None, None),
     "no comparison": (plan(), True, False, None, None),
-    "nothing to compare with": (plan(comparison=Comparison(reason=NO_LOAD)), True, False, f"emitted: {NO_LOAD}", None),
+    "nothing to compare with": (
+        plan(comparison=whole(NO_LOAD)),
+        True,
+        False,
+        f"emitted: {NO_LOAD}",
+        None,
+    ),
     "keys that are gone, although all rows are emitted": (
-        plan(counts=Counts(deleted=3), comparison=Comparison(reason=OTHER_SHAPE)),
+        plan(counts=Counts(deleted=3), comparison=whole(OTHER_SHAPE)),
         True,
         True,
         f"all rows are emitted: {OTHER_SHAPE}",
         None,
     ),
     "older deletions are lost": (
-        plan(counts=Counts(deleted=3), comparison=Comparison(reason=GONE, lost=GONE)),
+        plan(counts=Counts(deleted=3), comparison=whole(GONE, GONE)),
         True,
         True,
         None,
         f"older deletions can't be seen: {GONE}",
     ),
     "older deletions are lost, and there is another reason": (
-        plan(comparison=Comparison(reason=OTHER_SHAPE, lost=GONE)),
+        plan(comparison=whole(OTHER_SHAPE, GONE)),
         True,
         False,
         None,
@@ -591,8 +655,13 @@ EMITTED: dict[str, tuple[LoadPlan, bool, bool, str | None, str | None]] = {
         None,
         "older deletions can't be seen: an earlier export can't be read (x)",
     ),
-    "an empty file": (plan(file=EMPTY, comparison=Comparison(reason=GONE, lost=GONE)), True, False, None, None),
-    "an empty file that was compared": (plan(file=EMPTY, counts=Counts(deleted=300)), False, False, None, None),
+    "an empty file": (
+        plan(file=EMPTY, comparison=whole(GONE, GONE)),
+        True,
+        False,
+        None,
+        None,
+    ),
 }
 
 
@@ -662,24 +731,42 @@ TOO_MANY: list[tuple[int, int, float, bool]] = [
 
 @pytest.mark.parametrize(("deleted", "before", "percent", "is_too_many"), TOO_MANY)
 def test_how_many_rows_may_be_gone(deleted: int, before: int, percent: float, *, is_too_many: bool) -> None:
-    text = too_many_deleted(deleted, before, percent)
-    assert (text is not None) is is_too_many
-    if text:
-        assert f"{deleted:,} of {before:,} rows are gone" in text
-        assert f"max_deleted_percent ({percent:g})" in text
-        assert "set max_deleted_percent to 100 for one run" in text
+    if not is_too_many:
+        check_deleted("x", deleted, before, percent)
+        return
+    with pytest.raises(TapError) as raised:
+        check_deleted("x", deleted, before, percent)
+    (text,) = raised.value.lines
+    assert text.startswith(f"x: {deleted:,} of {before:,} rows are gone")
+    assert f"max_deleted_percent ({percent:g})" in text
+    assert "set max_deleted_percent to 100 for one run" in text
 
 
 @pytest.mark.parametrize("problem", [None, "an earlier export can't be read"])
 @pytest.mark.parametrize("reason", [None, OTHER_SHAPE])
 def test_a_load_fails_where_too_many_rows_are_gone(reason: str | None, problem: str | None) -> None:
-    comparison = Comparison(HELD_TWO, ("a", "b"), reason)
+    comparison = Comparison(HELD_TWO, "f", ("a", "b"), reason)
     many = Counts(deleted=11, changed=4, unchanged=6)
     with pytest.raises(TapError, match=r"^Stream users, export x: 11 of 21 rows are gone, .* for one run\.$") as raised:
         plan(counts=many, comparison=comparison, problem=problem)
     assert len(raised.value.lines) == 1
     assert plan(counts=many, comparison=comparison, config={**CONFIG, "max_deleted_percent": 53}).counts == many
     assert plan(counts=Counts(deleted=11, changed=5, unchanged=6), comparison=comparison).gone
+    unfinished = {**LOADED, "holdings": [["a", "f"]]}
+    assert plan(unfinished, counts=many, comparison=comparison).gone
+
+
+def test_rows_of_a_newer_export_are_not_gone() -> None:
+    """A run that read the newest was killed, and then `snapshots: all` reads the older ones."""
+    comparison, listed = Comparison(HELD_TWO, "f", ("a", "b")), [A, export("b", at(9))]
+    # The last load had 20 rows, this one has 12.
+    facts: dict[str, Any] = {"counts": Counts(deleted=500, unchanged=12), "comparison": comparison}
+    assert plan(listed=listed, **facts).gone
+    with pytest.raises(TapError, match="500 of 512 rows are gone"):
+        plan(listed=[A, B], **facts)
+    facts["counts"] = Counts(deleted=500, added=2, changed=3, unchanged=4)
+    with pytest.raises(TapError, match="11 of 20 rows are gone"):
+        plan(listed=listed, **facts)
 
 
 # --- what the rows look like
@@ -687,7 +774,7 @@ def test_a_load_fails_where_too_many_rows_are_gone(reason: str | None, problem: 
 
 def shape(catalog: StreamCatalog = CATALOG, parts: Sequence[tuple[str, ...]] = (), **config: Any) -> str:
     """The fingerprint of a file."""
-    return fingerprint(fit(["id,x,enabled", "1,a,true"], catalog), config, parts)
+    return fingerprint_of(fit(["id,x,enabled", "1,a,true"], catalog), config, parts)
 
 
 SHAPES: dict[str, str] = {

@@ -12,17 +12,14 @@ from tap_dynamic.load.selection import (
     Bookmark,
     RequestPlan,
     between,
-    bookmark_after,
-    failed_notes,
-    is_newest,
     is_obsolete,
     nothing_read_reason,
-    passed_over_notes,
     plan_request,
     reads_all,
     select_unread,
     short_id,
     snapshots_of,
+    unread_notes,
 )
 from tests.builders import at, bookmark, export
 
@@ -123,6 +120,7 @@ def test_when_every_snapshot_is_read(snapshots: str, *, request_exports: bool, i
 
 # --- which lie between the one loaded last and the one to be read
 
+LATEST, ALL = ({"snapshots": snapshots, "request_exports": False} for snapshots in ("latest", "all"))
 BETWEEN: dict[str, tuple[list[Export], Bookmark | None, Export, list[str]]] = {
     "nothing was loaded: nothing is known": ([A, B, C], None, C, []),
     "the next one": ([A, B], bookmark(at(1), "a"), B, []),
@@ -140,7 +138,8 @@ BETWEEN: dict[str, tuple[list[Export], Bookmark | None, Export, list[str]]] = {
 def test_which_snapshots_are_between(
     exports: list[Export], loaded: Bookmark | None, read: Export, ids: list[str]
 ) -> None:
-    assert between(exports, loaded, read) == ids
+    assert between(exports, loaded, read, LATEST) == ids
+    assert between(exports, loaded, read, ALL) == []
 
 
 # --- what the log says
@@ -189,7 +188,6 @@ PASSED_OVER: dict[str, tuple[list[Export], Bookmark | None, list[str] | None, li
     "a part of the bookmark's instant": ([PART], bookmark(at(6), "x"), None, []),
     "parts that are not completed, or of visits": (
         [
-            export("f", at(4), status="failed", filter="x"),
             export("p", None, status="pending", filter="x"),
             export("v", at(4), model="visits", filter="x"),
         ],
@@ -236,7 +234,7 @@ PASSED_OVER: dict[str, tuple[list[Export], Bookmark | None, list[str] | None, li
 def test_which_exports_are_named_because_they_are_never_read(
     exports: list[Export], loaded: Bookmark | None, known: list[str] | None, parts: list[str]
 ) -> None:
-    notes = passed_over_notes("users", exports, loaded, known)
+    notes = unread_notes("users", exports, loaded, known)
     assert len(notes) == len(parts)
     assert all(part in note for part, note in zip(parts, notes))
     assert ADDRESS not in "".join(notes)
@@ -263,7 +261,7 @@ FAILED_NOTES: dict[str, tuple[list[Export], Bookmark | None, list[str]]] = {
 
 @pytest.mark.parametrize(("exports", "loaded", "lines"), FAILED_NOTES.values(), ids=FAILED_NOTES)
 def test_which_failed_exports_are_named(exports: list[Export], loaded: Bookmark | None, lines: list[str]) -> None:
-    notes = failed_notes("users", exports, loaded)
+    notes = unread_notes("users", exports, loaded, None)
     assert len(notes) == len(lines)
     assert all(note.startswith(line) and note.endswith(".") for note, line in zip(notes, lines))
 
@@ -337,40 +335,6 @@ def test_what_happens_to_a_requested_export(
 
 
 # --- the bookmark
-
-AFTER: dict[str, tuple[Export, Bookmark | None, Bookmark]] = {
-    "the first": (B, None, bookmark(at(2), "b")),
-    "a newer one": (C, bookmark(at(2), "b", "b2"), bookmark(at(3), "c")),
-    "an older one: never backwards": (A, bookmark(at(2), "b"), bookmark(at(2), "b")),
-    "of the same instant: one more id": (
-        SAME_B,
-        bookmark(at(2), "b"),
-        Bookmark("2026-03-02T01:00:00+01:00", B.completed_at, frozenset({"b", "b2"})),
-    ),
-    "the same one again": (B, bookmark(at(2), "b"), bookmark(at(2), "b")),
-    "as Dynamic writes it": (
-        export("d", "2026-03-06T00:00:00.123456+05:45"),
-        None,
-        bookmark("2026-03-06T00:00:00.123456+05:45", "d"),
-    ),
-}
-
-
-@pytest.mark.parametrize(("loaded", "before", "after"), AFTER.values(), ids=AFTER)
-def test_the_bookmark_after_an_export(loaded: Export, before: Bookmark | None, after: Bookmark) -> None:
-    assert bookmark_after(loaded, before) == after
-    assert is_newest(loaded, before) == (after.instant == loaded.completed_at)
-    assert after.covers(loaded)
-    assert before is None or after.instant >= before.instant
-
-
-def test_in_any_order_the_bookmark_ends_at_the_newest() -> None:
-    for order in ([A, B, SAME_B, C], [C, B, A, SAME_B], [SAME_B, C, A, B]):
-        last: Bookmark | None = None
-        for loaded in order:
-            last = bookmark_after(loaded, last)
-        assert last == bookmark(at(3), "c")
-
 
 OBSOLETE: dict[str, tuple[Export, Bookmark | None, bool]] = {
     "older": (A, bookmark(at(2), "b"), True),
