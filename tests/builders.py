@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from tap_dynamic.api.exports import Export
+from tap_dynamic.datetimes import parse_datetime
 from tap_dynamic.file.reader import CsvFile
 from tap_dynamic.load.plan import Load
 from tap_dynamic.load.selection import Bookmark
@@ -37,7 +38,7 @@ def export(name: str, completed_at: str | None = at(1), **fields: Any) -> Export
 
 def bookmark(value: str, *ids: str) -> Bookmark:
     """A bookmark after the given exports."""
-    return Bookmark.of(value, ids)
+    return Bookmark(parse_datetime(value), frozenset(ids))
 
 
 def csv_file(*lines: str, label: str = "Stream users, export x") -> CsvFile:

@@ -64,11 +64,11 @@ class Changes:
 def find_changes(
     newest: CsvFile, earlier: Sequence[CsvFile], layout: Layout, index: RowIndex, logger: logging.Logger
 ) -> Changes:
-    """Compare a file with earlier ones.
+    """Compare a file with earlier ones, oldest first, whose rows the table may hold.
 
     Args:
         newest: The file that is loaded.
-        earlier: Files whose rows the table may hold, oldest first.
+        earlier: The others. One that is malformed does not count: it will be so the next night too.
         layout: The layout of the new file; its key distinguishes the rows.
         index: An empty index.
         logger: Receives progress.
@@ -79,7 +79,9 @@ def find_changes(
     usable: list[Rows] = []
     problem = None
     for file in earlier:
-        rows = Rows(file, columns_in(file, layout), index, len(usable))
+        places = {name: place for place, name in enumerate(column_names(file.header, layout.known))}
+        columns = tuple(replace(column, index=places.get(column.name)) for column in layout.columns)
+        rows = Rows(file, columns, index, len(usable))
         try:
             _fill(index, rows, logger)
         except FileUnusable as error:
@@ -114,12 +116,6 @@ def _select(rows: Sequence[Sequence[str]], places: Sequence[int | None]) -> Iter
     columns = list(zip(*rows))
     empty = ("",) * len(rows)
     return zip(*(empty if place is None else columns[place] for place in places))
-
-
-def columns_in(file: CsvFile, layout: Layout) -> tuple[Column, ...]:
-    """Find the columns of a layout in another file."""
-    places = {name: index for index, name in enumerate(column_names(file.header, layout.known))}
-    return tuple(replace(column, index=places.get(column.name)) for column in layout.columns)
 
 
 def fingerprint_of(layout: Layout, config: Mapping[str, Any], deselected_parts: Sequence[tuple[str, ...]]) -> str:

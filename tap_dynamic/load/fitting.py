@@ -117,11 +117,15 @@ def fit_file(file: CsvFile, load: Load) -> Layout:
             raise TapError(msg)
         return replace(layout, notes=(*layout.notes, *afresh_note(names, table, load.candidates)))
     typed = [column for column in layout.columns if not insists_on_type(column.name, catalog, documented)]
-    verify = partial(_verify_file, file, load)
+
+    def verify(key: Sequence[Column], typed: Collection[Column]) -> Proof:
+        rows = numbered_rows(file, load.logger, "key and types", unit="rows verified")
+        return verify_rows(file.label, rows, key, typed)
+
     proof = verify(() if problem else layout.key_columns, typed)
     unreadable = proof.unreadable
     if not problem and not unreadable.isdisjoint(key):
-        proof = verify(fit(key, unreadable=unreadable).key_columns)
+        proof = verify(fit(key, unreadable=unreadable).key_columns, ())
     if problem := problem or proof.key_problem:
         layout = fit(FALLBACK_KEY, unreadable=unreadable)
         note = Note(f"the key is {', '.join(FALLBACK_KEY)}, because {problem}", is_warning=True)
@@ -136,11 +140,6 @@ def _key_problem(layout: Layout, *, is_chosen: bool) -> str | None:
     if layout.key == FALLBACK_KEY and not is_chosen:
         return "the file has none of the columns that could be one"
     return None if layout.is_distinct else f"{', '.join(layout.key)} is the same in all rows"
-
-
-def _verify_file(file: CsvFile, load: Load, key: Sequence[Column], typed: Collection[Column] = ()) -> Proof:
-    chunks = numbered_rows(file, load.logger, "key and types", unit="rows verified")
-    return verify_rows(file.label, chunks, key, typed)
 
 
 def infer_key(sample: Sample, candidates: Sequence[Sequence[str]]) -> tuple[str, ...]:

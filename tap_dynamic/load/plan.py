@@ -30,22 +30,7 @@ MIN_DELETED = 10
 
 @dataclass(frozen=True)
 class Load:
-    """The load of an export, as far as it is known before its file is there.
-
-    Args:
-        export: The export.
-        listed: All exports.
-        config: The settings.
-        state: What the state remembers of the stream.
-        catalog: What the catalog says of it.
-        documented: The documented columns.
-        candidates: Its keys in order of preference.
-        deselected_parts: Paths of the parts of objects that are not selected.
-        is_full_table: Whether the replication method is FULL_TABLE.
-        is_dry_run: Whether this is `--test`, which compares nothing.
-        now: The second of the load.
-        logger: Receives progress.
-    """
+    """The load of an export: what it depends on besides its file."""
 
     export: Export
     listed: Sequence[Export]
@@ -54,10 +39,14 @@ class Load:
     catalog: StreamCatalog
     documented: Properties
     candidates: Sequence[Sequence[str]]
+    """Keys in order of preference."""
     deselected_parts: Sequence[tuple[str, ...]]
+    """Paths of the parts of objects that are not selected."""
     is_full_table: bool
     is_dry_run: bool
+    """Whether this is `--test`, which compares nothing."""
     now: int
+    """Seconds since 1970."""
     logger: logging.Logger
 
 
@@ -187,14 +176,7 @@ def has_versions(config: Mapping[str, Any]) -> bool:
 def plan_load(
     load: Load, file: CsvFile, layout: Layout, comparison: Comparison, changes: Changes | None = None
 ) -> LoadPlan:
-    """Decide what a load emits.
-
-    Args:
-        load: The load.
-        file: The file of the export.
-        layout: The layout of the file.
-        comparison: What the file is compared with.
-        changes: What differs; None where no file was compared.
+    """Decide what a load emits; `changes` is None where no file was compared.
 
     Raises:
         TapError: If so many rows are gone that most likely a part was exported.
@@ -260,17 +242,7 @@ def _check_changes(load: Load, file: CsvFile, comparison: Comparison, counts: Co
 
 
 def check_deleted(label: str, deleted: int, before: int, max_percent: float) -> None:
-    """Refuse an export in which so many rows are gone that most likely a part of them was exported.
-
-    Args:
-        label: The file, for messages.
-        deleted: Rows that are gone.
-        before: Rows of the last load.
-        max_percent: The setting `max_deleted_percent`.
-
-    Raises:
-        TapError: If more are gone.
-    """
+    """Raise a `TapError` if so many of the rows before are gone that most likely a part of them was exported."""
     if deleted > MIN_DELETED and 100 * deleted > max_percent * before:
         msg = (
             f"{label}: {deleted:,} of {before:,} rows are gone, more than max_deleted_percent ({max_percent:g}) allows:"

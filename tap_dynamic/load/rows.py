@@ -29,18 +29,12 @@ NAMES_PER_CHUNK = 1 << 20
 
 @dataclass
 class Tally:
-    """How far a load is.
-
-    Args:
-        emitted: Rows that were emitted, deleted ones too.
-        read: Rows of the file among them.
-        dropped_nuls: NUL characters that were dropped.
-        replaced_surrogates: Unpaired surrogates in JSON that were replaced.
-        started_at: When the load began, by the monotonic clock.
-    """
+    """How far a load is."""
 
     emitted: int = 0
+    """Rows that were emitted, deleted ones too."""
     read: int = 0
+    """Rows of the file among them."""
     dropped_nuls: int = 0
     replaced_surrogates: int = 0
     started_at: float = field(default_factory=time.monotonic)

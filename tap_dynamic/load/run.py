@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from tap_dynamic.api.exports import Export, oldest_first, without_repeats
 from tap_dynamic.api.polling import wait_for
-from tap_dynamic.datetimes import parse_datetime
 from tap_dynamic.errors import OutputError, TapError, plural
 from tap_dynamic.load.selection import (
     is_obsolete,
@@ -67,10 +66,7 @@ class Run:
     requested: dict[str, Export] = field(default_factory=dict, init=False)
 
     def execute(self, listed: Sequence[Export]) -> list[Export]:
-        """Load what is to be read.
-
-        Args:
-            listed: All exports; none where `export_ids` names them.
+        """Load what is read of all exports; none are listed where `export_ids` names them.
 
         Returns:
             The last known metadata of each export.
@@ -81,10 +77,9 @@ class Run:
         self.listed = without_repeats(listed)
         for loader in self.loaders.values():
             loader.state.check_environment(self.api.environment_id)
-        self._forget_requests(self.listed)
         awaited = list(dict.fromkeys(self.config.get("export_ids") or ()))
         if not awaited:
-            self._log_unread()
+            log_unread(self.loaders, self.listed, is_all=reads_all(self.config))
         if self.config["request_exports"] and not self.is_dry_run:
             requested = list(self._request())
             ready = oldest_first(e for e in requested if e.status == "completed")
@@ -96,23 +91,11 @@ class Run:
             self._load_unread()
         others = [export for export in self.listed if export.id not in awaited]
         ended = list(self._await(awaited))
-        self._forget_requests([*self.listed, *ended])
+        for loader in self.loaders.values():
+            loader.state = loader.state.without_request([*self.listed, *ended])
         if not self.is_dry_run:
             self.write_state()
         return [*others, *ended]
-
-    def _forget_requests(self, exports: Sequence[Export]) -> None:
-        for loader in self.loaders.values():
-            loader.state = loader.state.without_request(exports)
-
-    def _log_unread(self) -> None:
-        is_all = reads_all(self.config)
-        for model, loader in self.loaders.items():
-            state = loader.state
-            for note in unread_notes(model, self.listed, state.bookmark, state.known_exports if is_all else None):
-                loader.logger.warning("%s", note)
-            known = sorted(short_id(e.id) for e in snapshots_of(model, self.listed)) if is_all else []
-            loader.state = replace(state, known_exports=known or None)
 
     def _request(self) -> Iterator[Export]:
         """Request exports for all streams before any is waited for; yield those to read."""
@@ -137,21 +120,14 @@ class Run:
                 yield export
 
     def _load_unread(self) -> None:
-        start = parse_datetime(self.config["start_date"]) if self.config.get("start_date") else None
         unread: list[Export] = []
         reasons: list[tuple[str, bool]] = []
         for model, loader in self.loaders.items():
             completed, bookmark = snapshots_of(model, self.listed), loader.state.bookmark
-            chosen = select_unread(
-                completed,
-                bookmark,
-                snapshots=self.config["snapshots"],
-                start=start,
-                is_full_table=loader.is_full_table,
-            )
-            if not chosen:
-                reasons.append(nothing_read_reason(model, completed, bookmark, start=start))
+            chosen = select_unread(completed, bookmark, self.config, is_full_table=loader.is_full_table)
             unread += chosen
+            if not chosen:
+                reasons.append(nothing_read_reason(model, completed, bookmark, self.config))
         # One model that is not used is fine; a run that can never load anything is worth an alert.
         level = logging.WARNING if not unread and all(is_warning for _, is_warning in reasons) else logging.INFO
         for reason, _ in reasons:
@@ -164,41 +140,31 @@ class Run:
 
     def _await(self, export_ids: list[str]) -> Iterator[Export]:
         """Wait for exports and load their rows, oldest completion first; yield their last metadata."""
+        timeout = 0 if self.is_dry_run else self.config["export_timeout"]
         results = wait_for(
             export_ids,
             self.api.get,
             models=self.loaders,
             requested=self.requested,
-            timeout=0 if self.is_dry_run else self.config["export_timeout"],
+            timeout=timeout,
             interval=self.config["poll_interval"],
             logger=self.logger,
         )
         for result in results:
             if isinstance(result, TapError):
                 self._fail(result)
+                continue
+            loader = self.loaders.get(result.model)
+            if result.failure_reason or (loader and result.status == "pending"):
+                self._fail(waited_in_vain(result, timeout))
+            elif not loader:
+                self.logger.warning("Export %s is not read: %s is not selected.", result.id, first_line(result.model))
+            elif not self.config.get("export_ids") and is_obsolete(result, loader.state.bookmark):
+                # Its completion was not known before.
+                loader.logger.warning("Export %s is not read: a newer one was loaded before.", result.id)
             else:
-                self._finish(result)
-                yield result
-
-    def _finish(self, export: Export) -> None:
-        """Load the rows of an export that was waited for, or say why not."""
-        loader = self.loaders.get(export.model)
-        if export.failure_reason:
-            self._fail(TapError(f"{export.failure_reason}. Make a new export, or read others with export_ids."))
-        elif not loader:
-            self.logger.warning("Export %s is not read: %s is not selected.", export.id, first_line(export.model))
-        elif export.status == "pending":
-            timeout = plural(0 if self.is_dry_run else round(self.config["export_timeout"]), "second")
-            msg = (
-                f"Export {export.id} of {export.model} is still pending after {timeout} (export_timeout)."
-                " Run again later: it is read once it has completed."
-            )
-            self._fail(TapError(msg))
-        elif not self.config.get("export_ids") and is_obsolete(export, loader.state.bookmark):
-            # Its completion was not known before.
-            loader.logger.warning("Export %s is not read: a newer one was loaded before.", export.id)
-        else:
-            self._load(export)
+                self._load(result)
+            yield result
 
     def _load(self, export: Export) -> bool:
         """Load the rows of an export; return whether that succeeded."""
@@ -213,3 +179,24 @@ class Run:
 
     def _fail(self, error: TapError) -> None:
         self.failures.update(dict.fromkeys(error.lines))
+
+
+def log_unread(loaders: Mapping[str, Loader], listed: Sequence[Export], *, is_all: bool) -> None:
+    """Name exports that are not read, and remember those that are listed."""
+    for model, loader in loaders.items():
+        state = loader.state
+        for note in unread_notes(model, listed, state.bookmark, state.known_exports if is_all else None):
+            loader.logger.warning("%s", note)
+        known = sorted(short_id(e.id) for e in snapshots_of(model, listed)) if is_all else []
+        loader.state = replace(state, known_exports=known or None)
+
+
+def waited_in_vain(export: Export, timeout: float) -> TapError:
+    """Make the error of an export that failed, or is still pending."""
+    if export.failure_reason:
+        return TapError(f"{export.failure_reason}. Make a new export, or read others with export_ids.")
+    waited = plural(round(timeout), "second")
+    return TapError(
+        f"Export {export.id} of {export.model} is still pending after {waited} (export_timeout)."
+        " Run again later: it is read once it has completed."
+    )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tap_dynamic.api.exports import Export, oldest_first
 from tap_dynamic.datetimes import parse_datetime
@@ -18,22 +17,11 @@ MAX_PENDING = timedelta(hours=24)
 """How long a requested export may be pending before it is given up."""
 
 
-@dataclass(frozen=True)
-class Bookmark:
+class Bookmark(NamedTuple):
     """What was loaded of a model: the newest completion, and the ids loaded of that very instant."""
 
-    exported_at: str
     instant: datetime
     export_ids: frozenset[str]
-
-    @classmethod
-    def of(cls, exported_at: str, export_ids: Iterable[str]) -> Bookmark:
-        """Make a bookmark.
-
-        Raises:
-            ValueError: If the time is not a date-time.
-        """
-        return cls(exported_at, parse_datetime(exported_at), frozenset(export_ids))
 
     def covers(self, export: Export) -> bool:
         """Whether the export was loaded, or a newer one was."""
@@ -65,29 +53,29 @@ def reads_all(config: Mapping[str, Any]) -> bool:
 def select_unread(
     completed: Sequence[Export],
     bookmark: Bookmark | None,
+    config: Mapping[str, Any],
     *,
-    snapshots: str,
-    start: datetime | None = None,
-    is_full_table: bool = False,
+    is_full_table: bool,
 ) -> list[Export]:
-    """Select the exports of one model whose rows are to be read.
+    """Select the exports of one model whose rows are read.
 
     Args:
         completed: The snapshots of the model, oldest first.
         bookmark: What was loaded.
-        snapshots: `latest` for the newest completion, `all` for every unread one.
-        start: The earliest completion.
+        config: The settings.
         is_full_table: Whether what was loaded is read again; what is older never is.
-
-    Returns:
-        Exports, oldest first.
     """
+    start = _start(config)
     chosen = [e for e in completed if start is None or e.completed_at >= start]
-    if chosen and snapshots == "latest":
+    if chosen and config["snapshots"] == "latest":
         chosen = [e for e in chosen if e.completed_at == chosen[-1].completed_at]
     if bookmark and is_full_table:
         return [e for e in chosen if is_newest(e, bookmark)]
     return [e for e in chosen if bookmark is None or not bookmark.covers(e)]
+
+
+def _start(config: Mapping[str, Any]) -> datetime | None:
+    return parse_datetime(config["start_date"]) if config.get("start_date") else None
 
 
 def between(
@@ -100,17 +88,13 @@ def between(
     return [e.id for e in snapshots if e.completed_at < export.completed_at and not bookmark.covers(e)]
 
 
-@dataclass(frozen=True)
-class RequestPlan:
-    """What `request_exports` does for a model.
-
-    Args:
-        reused: The export that an earlier run requested and that is still to be read.
-        is_needed: Whether a fresh export is requested.
-    """
+class RequestPlan(NamedTuple):
+    """What `request_exports` does for a model."""
 
     reused: Export | None
+    """The export that an earlier run requested and that is read now."""
     is_needed: bool
+    """Whether a fresh export is requested."""
 
 
 def plan_request(
@@ -141,13 +125,13 @@ def plan_request(
 
 
 def nothing_read_reason(
-    model: str, completed: Sequence[Export], bookmark: Bookmark | None, *, start: datetime | None
+    model: str, completed: Sequence[Export], bookmark: Bookmark | None, config: Mapping[str, Any]
 ) -> tuple[str, bool]:
     """Say why no export of a model is read, and whether that is worth a warning."""
     if not completed:
         text = f"There is no completed export of {model} yet: make one in Dynamic's dashboard, or set request_exports."
         return text, True
-    newest = completed[-1].id
+    newest, start = completed[-1].id, _start(config)
     if start and completed[-1].completed_at < start:
         return f"Nothing of {model} is read: the newest completed export, {newest}, is older than start_date.", True
     if bookmark and newest in bookmark.export_ids:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
+from tap_dynamic.datetimes import parse_datetime
 from tap_dynamic.errors import TapError
 from tap_dynamic.load.selection import Bookmark, is_obsolete
 from tap_dynamic.redaction import first_line
@@ -102,7 +103,7 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
     def bookmark(self) -> Bookmark | None:
         """What was loaded."""
         value = self.replication_key_value
-        return None if value is None else Bookmark.of(value, self.export_ids or ())
+        return None if value is None else Bookmark(parse_datetime(value), frozenset(self.export_ids or ()))
 
     @property
     def table(self) -> KnownTable:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tap_dynamic.datetimes import parse_datetime
 from tap_dynamic.load.selection import (
     Bookmark,
     RequestPlan,
@@ -85,8 +84,8 @@ UNREAD: dict[str, tuple[list[Export], Bookmark | None, str, str | None, list[str
 def test_which_exports_are_read(
     exports: list[Export], loaded: Bookmark | None, snapshots: str, start: str | None, read: list[str]
 ) -> None:
-    since, listed = parse_datetime(start) if start else None, snapshots_of("users", exports)
-    assert [e.id for e in select_unread(listed, loaded, snapshots=snapshots, start=since)] == read
+    config, listed = {"snapshots": snapshots, "start_date": start}, snapshots_of("users", exports)
+    assert [e.id for e in select_unread(listed, loaded, config, is_full_table=False)] == read
 
 
 # With FULL_TABLE what was loaded is read again, but never over a newer one.
@@ -105,8 +104,8 @@ FULL_TABLE: dict[str, tuple[list[Export], Bookmark | None, str, str | None, list
 def test_which_exports_are_read_again_in_full_table_mode(
     exports: list[Export], loaded: Bookmark | None, snapshots: str, start: str | None, read: list[str]
 ) -> None:
-    since, listed = parse_datetime(start) if start else None, snapshots_of("users", exports)
-    chosen = select_unread(listed, loaded, snapshots=snapshots, start=since, is_full_table=True)
+    config, listed = {"snapshots": snapshots, "start_date": start}, snapshots_of("users", exports)
+    chosen = select_unread(listed, loaded, config, is_full_table=True)
     assert [e.id for e in chosen] == read
 
 
@@ -170,9 +169,9 @@ NOTHING_READ: dict[str, tuple[list[Export], Bookmark | None, str | None, str, bo
 def test_why_nothing_is_read(
     exports: list[Export], loaded: Bookmark | None, start: str | None, reason: str, *, is_warning: bool
 ) -> None:
-    since, listed = parse_datetime(start) if start else None, snapshots_of("users", exports)
-    assert select_unread(listed, loaded, snapshots="latest", start=since) == []
-    text, is_found_warning = nothing_read_reason("users", listed, loaded, start=since)
+    config, listed = {"snapshots": "latest", "start_date": start}, snapshots_of("users", exports)
+    assert select_unread(listed, loaded, config, is_full_table=False) == []
+    text, is_found_warning = nothing_read_reason("users", listed, loaded, config)
     assert reason in text
     assert is_found_warning is is_warning
 
