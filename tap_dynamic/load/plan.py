@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_COMPARED = 30
 """Earlier exports that a file is compared with; each is a download."""
 MIN_DELETED = 10
-"""So many rows may be gone, whatever their share."""
+"""Rows that may be gone, whatever their share."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Comparison:
     """What a file is compared with.
 
     Args:
-        holdings: The other exports of which the table may hold rows, the one that was loaded last first.
+        holdings: The other exports whose rows the table may hold, the one that was loaded last first.
         fingerprint: What the rows look like; None where changes do not count.
         wanted: The ids of the exports whose files are compared.
         reason: Why all rows are emitted; None if only changes are.
@@ -85,7 +85,7 @@ class LoadPlan:
         is_full: Whether all rows of the file are emitted.
         is_key_verified: Whether the key is known to identify each row; otherwise that is verified while rows are read.
         counts: How many keys differ from those of earlier files; None where they were not compared.
-        holdings: The exports of which the table may hold rows during the load, itself last.
+        holdings: The exports whose rows the table may hold during the load, itself last.
         fingerprint: What the rows look like; None where changes do not count.
         version: The version of the rows, where messages have one.
         replaces_table: Whether the target may delete the rows that are not of this load.
@@ -118,11 +118,11 @@ class LoadPlan:
         return self.fingerprint is not None or not self.moves_bookmark
 
     def rows(self, read: int) -> int:
-        """Return the number of rows of the file, of which so many were read to be emitted."""
+        """Return the number of rows of the file, given how many were read."""
         return read if self.is_full or not self.counts else read + self.counts.unchanged
 
     def holdings_after(self, rows: int) -> tuple[Holding, ...]:
-        """Return the exports of which the table may hold rows after the load of a file with so many rows."""
+        """Return the exports whose rows the table may hold after the load, given the number of rows of the file."""
         others = self.holdings[:-1]
         own = Holding(self.export.id, self.fingerprint, is_whole=True)
         if not rows:
@@ -179,7 +179,7 @@ def plan_load(
     """Decide what a load emits; `changes` is None where no file was compared.
 
     Raises:
-        TapError: If so many rows are gone that most likely a part was exported.
+        TapError: If more rows are gone than max_deleted_percent allows.
     """
     export, state, look = load.export, load.state, comparison.fingerprint
     is_full = changes is None or bool(comparison.reason or changes.problem)
@@ -242,7 +242,7 @@ def _check_changes(load: Load, file: CsvFile, comparison: Comparison, counts: Co
 
 
 def check_deleted(label: str, deleted: int, before: int, max_percent: float) -> None:
-    """Raise a `TapError` if so many of the rows before are gone that most likely a part of them was exported."""
+    """Raise a `TapError` if more rows are gone than max_deleted_percent allows."""
     if deleted > MIN_DELETED and 100 * deleted > max_percent * before:
         msg = (
             f"{label}: {deleted:,} of {before:,} rows are gone, more than max_deleted_percent ({max_percent:g}) allows:"

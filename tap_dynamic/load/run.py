@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tap_dynamic.load.state import RowState
 
 
-class Loader(Protocol):
+class Stream(Protocol):
     """A row stream, as a run sees it."""
 
     state: RowState
@@ -54,7 +54,7 @@ class Run:
     """One run over the exports."""
 
     api: ExportsApi
-    loaders: Mapping[str, Loader]
+    streams: Mapping[str, Stream]
     """The selected row streams by model."""
     config: Mapping[str, Any]
     logger: logging.Logger
@@ -66,7 +66,7 @@ class Run:
     requested: dict[str, Export] = field(default_factory=dict, init=False)
 
     def execute(self, listed: Sequence[Export]) -> list[Export]:
-        """Load what is read of all exports; none are listed where `export_ids` names them.
+        """Load the exports that the settings choose; `listed` is empty where `export_ids` names them.
 
         Returns:
             The last known metadata of each export.
@@ -75,11 +75,11 @@ class Run:
             TapError: If the state belongs to another environment.
         """
         self.listed = without_repeats(listed)
-        for loader in self.loaders.values():
-            loader.state.check_environment(self.api.environment_id)
+        for stream in self.streams.values():
+            stream.state.check_environment(self.api.environment_id)
         awaited = list(dict.fromkeys(self.config.get("export_ids") or ()))
         if not awaited:
-            log_unread(self.loaders, self.listed, is_all=reads_all(self.config))
+            log_unread(self.streams, self.listed, is_all=reads_all(self.config))
         if self.config["request_exports"] and not self.is_dry_run:
             requested = list(self._request())
             ready = oldest_first(e for e in requested if e.status == "completed")
@@ -91,8 +91,8 @@ class Run:
             self._load_unread()
         others = [export for export in self.listed if export.id not in awaited]
         ended = list(self._await(awaited))
-        for loader in self.loaders.values():
-            loader.state = loader.state.without_request([*self.listed, *ended])
+        for stream in self.streams.values():
+            stream.state = stream.state.without_request([*self.listed, *ended])
         if not self.is_dry_run:
             self.write_state()
         return [*others, *ended]
@@ -100,11 +100,11 @@ class Run:
     def _request(self) -> Iterator[Export]:
         """Request exports for all streams before any is waited for; yield those to read."""
         max_age = timedelta(seconds=self.config["export_timeout"])
-        for model, loader in self.loaders.items():
-            state, now = loader.state, datetime.now(timezone.utc)
+        for model, stream in self.streams.items():
+            state, now = stream.state, datetime.now(timezone.utc)
             plan = plan_request(state.requested_export_id, self.listed, state.bookmark, now=now, max_age=max_age)
             if plan.reused:
-                loader.logger.info("Export %s was requested by an earlier run.", plan.reused.id)
+                stream.logger.info("Export %s was requested by an earlier run.", plan.reused.id)
                 yield plan.reused
             if plan.is_needed:
                 try:
@@ -112,9 +112,9 @@ class Run:
                 except TapError as error:
                     self._fail(error)
                     continue
-                loader.logger.info("Requested export %s of %s.", export.id, model)
+                stream.logger.info("Requested export %s of %s.", export.id, model)
                 # From the moment Dynamic answered.
-                loader.state = replace(loader.state, requested_export_id=export.id)
+                stream.state = replace(stream.state, requested_export_id=export.id)
                 self.requested[export.id] = export
                 self.write_state()
                 yield export
@@ -122,9 +122,9 @@ class Run:
     def _load_unread(self) -> None:
         unread: list[Export] = []
         reasons: list[tuple[str, bool]] = []
-        for model, loader in self.loaders.items():
-            completed, bookmark = snapshots_of(model, self.listed), loader.state.bookmark
-            chosen = select_unread(completed, bookmark, self.config, is_full_table=loader.is_full_table)
+        for model, stream in self.streams.items():
+            completed, bookmark = snapshots_of(model, self.listed), stream.state.bookmark
+            chosen = select_unread(completed, bookmark, self.config, is_full_table=stream.is_full_table)
             unread += chosen
             if not chosen:
                 reasons.append(nothing_read_reason(model, completed, bookmark, self.config))
@@ -144,7 +144,7 @@ class Run:
         results = wait_for(
             export_ids,
             self.api.get,
-            models=self.loaders,
+            models=self.streams,
             requested=self.requested,
             timeout=timeout,
             interval=self.config["poll_interval"],
@@ -154,14 +154,14 @@ class Run:
             if isinstance(result, TapError):
                 self._fail(result)
                 continue
-            loader = self.loaders.get(result.model)
-            if result.failure_reason or (loader and result.status == "pending"):
+            stream = self.streams.get(result.model)
+            if result.failure_reason or (stream and result.status == "pending"):
                 self._fail(waited_in_vain(result, timeout))
-            elif not loader:
+            elif not stream:
                 self.logger.warning("Export %s is not read: %s is not selected.", result.id, first_line(result.model))
-            elif not self.config.get("export_ids") and is_obsolete(result, loader.state.bookmark):
+            elif not self.config.get("export_ids") and is_obsolete(result, stream.state.bookmark):
                 # Its completion was not known before.
-                loader.logger.warning("Export %s is not read: a newer one was loaded before.", result.id)
+                stream.logger.warning("Export %s is not read: a newer one was loaded before.", result.id)
             else:
                 self._load(result)
             yield result
@@ -169,7 +169,7 @@ class Run:
     def _load(self, export: Export) -> bool:
         """Load the rows of an export; return whether that succeeded."""
         try:
-            self.loaders[export.model].load(export, self.listed)
+            self.streams[export.model].load(export, self.listed)
         except OutputError:
             raise
         except TapError as error:
@@ -181,14 +181,14 @@ class Run:
         self.failures.update(dict.fromkeys(error.lines))
 
 
-def log_unread(loaders: Mapping[str, Loader], listed: Sequence[Export], *, is_all: bool) -> None:
+def log_unread(streams: Mapping[str, Stream], listed: Sequence[Export], *, is_all: bool) -> None:
     """Name exports that are not read, and remember those that are listed."""
-    for model, loader in loaders.items():
-        state = loader.state
+    for model, stream in streams.items():
+        state = stream.state
         for note in unread_notes(model, listed, state.bookmark, state.known_exports if is_all else None):
-            loader.logger.warning("%s", note)
+            stream.logger.warning("%s", note)
         known = sorted(short_id(e.id) for e in snapshots_of(model, listed)) if is_all else []
-        loader.state = replace(state, known_exports=known or None)
+        stream.state = replace(state, known_exports=known or None)
 
 
 def waited_in_vain(export: Export, timeout: float) -> TapError:

@@ -18,7 +18,7 @@ MAX_PENDING = timedelta(hours=24)
 
 
 class Bookmark(NamedTuple):
-    """What was loaded of a model: the newest completion, and the ids loaded of that very instant."""
+    """What was loaded of a model: the newest completion, and the exports with it."""
 
     instant: datetime
     export_ids: frozenset[str]
@@ -81,7 +81,7 @@ def _start(config: Mapping[str, Any]) -> datetime | None:
 def between(
     listed: Iterable[Export], bookmark: Bookmark | None, export: Export, config: Mapping[str, Any]
 ) -> list[str]:
-    """Return the ids of the snapshots between those that were loaded and an export; where all are read, none are."""
+    """Return the ids of the snapshots between the bookmark and an export; with `snapshots: all` there are none."""
     if bookmark is None or reads_all(config):
         return []
     snapshots = snapshots_of(export.model, listed)

@@ -27,7 +27,7 @@ ADVICE = "Repair it, or run a full refresh."
 
 
 class Holding(msgspec.Struct, frozen=True, array_like=True):
-    """An export of which the table may hold rows.
+    """An export whose rows the table may hold.
 
     Args:
         export_id: Its id.
@@ -47,15 +47,15 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
         environment_id: The environment whose exports were loaded.
         replication_key: The name of the replication key.
         replication_key_value: The completion of the newest export that was loaded.
-        export_ids: The exports that were loaded of that very instant.
-        requested_export_id: The export that was requested and is still to be read.
+        export_ids: The exports with that completion that were loaded.
+        requested_export_id: The export that was requested and not yet read.
         key_properties: The key of the table; empty before the first load.
         columns: The names of its columns that are not documented ones.
         text_columns: Documented columns that were loaded as text.
         row_count: The number of rows of the export that was loaded last.
         table_version: The version of the last full load, where its messages had one.
         last_version: The largest version of any load.
-        holdings: The exports of which the table may hold rows: one where it is clean, more after an interrupted load.
+        holdings: The exports whose rows the table may hold: one where it is clean, more after an interrupted load.
         holdings_bookmark: The bookmark that the holdings belong to: its time and its exports.
         known_exports: With `snapshots: all`, `short_id` of the exports that were listed in the last run.
     """
@@ -112,7 +112,7 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def held(self) -> list[Holding]:
-        """The exports of which the table may hold rows, as far as the state belongs together."""
+        """The exports whose rows the table may hold, if the state knows them for its bookmark."""
         if self.holdings_bookmark == bookmark_values(self):
             return self.holdings
         return [Holding(i, is_whole=True) for i in sorted(self.export_ids or ())] if self.bookmark else []
@@ -138,7 +138,7 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
         return replace(self, requested_export_id=None) if is_dropped else self
 
     def begun(self, plan: LoadPlan) -> RowState:
-        """Remember what a load leaves behind that ends here: its SCHEMA message is written."""
+        """Remember what a load leaves behind if it is interrupted: its SCHEMA message is written."""
         layout = plan.layout
         state = replace(
             self,
@@ -149,7 +149,7 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
         return with_holdings(state, plan.holdings) if plan.is_remembered else state
 
     def committed(self, plan: LoadPlan, rows: int) -> RowState:
-        """Remember that the last of an export's rows, so many, is written."""
+        """Remember that the last row of an export is written, given the number of rows of its file."""
         state, export, last = self, plan.export, self.bookmark
         if state.requested_export_id == export.id:
             state = replace(state, requested_export_id=None)
@@ -169,7 +169,7 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def with_holdings(state: RowState, holdings: Iterable[Holding]) -> RowState:
-    """Remember the exports of which the table may hold rows."""
+    """Remember the exports whose rows the table may hold."""
     return replace(state, holdings=list(holdings), holdings_bookmark=bookmark_values(state))
 
 
