@@ -25,19 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a file.
-
-    Args:
-        file: The file.
-        columns: The columns of the layout in it.
-        index: Where the numbers of the rows are; None for all rows.
-        place: The number of the file in the index.
-    """
+    """Some rows of a file."""
 
     file: CsvFile
     columns: tuple[Column, ...]
     index: RowIndex | None = None
+    """Where the numbers of the rows are; None for all rows."""
     place: int = 0
+    """The number of the file in the index."""
 
     def numbers(self) -> Iterator[int]:
         """Yield the numbers of the rows, in order; only where they are not all."""
@@ -46,19 +41,15 @@ class Rows:
 
 @dataclass(frozen=True)
 class Changes:
-    """What differs between a file and earlier ones.
-
-    Args:
-        emitted: Rows that are new or differ.
-        gone: Rows of earlier files whose keys are gone.
-        counts: Their numbers.
-        problem: Why rows can't be compared, so that all are emitted; keys that are gone may be known all the same.
-    """
+    """What differs between a file and earlier ones."""
 
     emitted: Rows
+    """Rows that are new or differ."""
     gone: tuple[Rows, ...]
+    """Rows of earlier files whose keys are gone."""
     counts: Counts
     problem: str | None = None
+    """Why an earlier file does not count, if one is malformed."""
 
 
 def find_changes(
@@ -66,12 +57,8 @@ def find_changes(
 ) -> Changes:
     """Compare a file with earlier ones, oldest first, whose rows the table may hold.
 
-    Args:
-        newest: The file that is loaded.
-        earlier: The others. One that is malformed does not count: it will be so the next night too.
-        layout: The layout of the new file; its key distinguishes the rows.
-        index: An empty index.
-        logger: Receives progress.
+    An earlier file that is malformed does not count: it will be so the next night too. The layout is that of the new
+    file, the index is empty.
 
     Raises:
         TapError: If the new file can't be read, or temporary files can't be written.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tap_dynamic.errors import FileUnusable, TapError
 from tap_dynamic.load.index import RowIndex, key_digests
@@ -31,17 +31,13 @@ if TYPE_CHECKING:
     from tap_dynamic.table.layout import Layout
 
 
-@dataclass(frozen=True)
-class Proof:
-    """What the rows of a file prove.
-
-    Args:
-        key_problem: Why the key does not identify each row; None if it does.
-        unreadable: Names of the columns with a cell that does not read as its type.
-    """
+class Proof(NamedTuple):
+    """What the rows of a file prove."""
 
     key_problem: str | None = None
+    """Why the key does not identify each row; None if it does."""
     unreadable: frozenset[str] = frozenset()
+    """Names of the columns with a cell that does not read as its type."""
 
 
 def verify_rows(

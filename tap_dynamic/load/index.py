@@ -53,19 +53,14 @@ from differences
 
 @dataclass(frozen=True)
 class Counts:
-    """How many keys differ between a file and earlier ones.
-
-    Args:
-        added: Keys that only the newest file has.
-        changed: Keys of the newest file whose rows differ, or that some earlier file lacks.
-        deleted: Keys that the newest file lacks.
-        unchanged: Keys with equal rows in all files.
-    """
+    """How many keys differ between a file and earlier ones."""
 
     added: int = 0
     changed: int = 0
+    """Keys whose rows differ, or that some earlier file lacks."""
     deleted: int = 0
     unchanged: int = 0
+    """Keys with equal rows in all files."""
 
     @property
     def before(self) -> int:
@@ -80,11 +75,7 @@ def insert_statement(file: int, count: int) -> str:
 
 
 class RowIndex:
-    """Digests of keys and rows of some files, numbered from 0: earlier ones first.
-
-    Args:
-        label: The file that is loaded, for messages.
-    """
+    """Digests of keys and rows of some files, numbered from 0: earlier ones first, that of the label last."""
 
     def __init__(self, label: str) -> None:
         self.label = label

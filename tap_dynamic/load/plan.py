@@ -69,7 +69,7 @@ class Comparison:
     lost: str | None = None
 
     def losing(self, why: str) -> Comparison:
-        """Return the comparison where a file is gone for good."""
+        """Return the comparison where a file is gone for good, or can't be compared."""
         return replace(self, reason=self.reason or why, lost=why)
 
 
@@ -131,13 +131,7 @@ class LoadPlan:
 
 
 def plan_comparison(load: Load, layout: Layout, fingerprint: str | None) -> Comparison:
-    """Decide which earlier files a file is compared with, or why all of its rows are emitted.
-
-    Args:
-        load: The load.
-        layout: The layout of the file.
-        fingerprint: What its rows look like; None where changes do not count.
-    """
+    """Decide which earlier files a file is compared with, and why all of its rows are emitted, if they are."""
     state, needs_version = load.state, has_versions(load.config)
     held = [h for h in state.held if h.export_id != load.export.id]
     if fingerprint is None:
@@ -182,7 +176,7 @@ def plan_load(
         TapError: If more rows are gone than max_deleted_percent allows.
     """
     export, state, look = load.export, load.state, comparison.fingerprint
-    is_full = changes is None or bool(comparison.reason or changes.problem)
+    is_full = changes is None or comparison.reason is not None
     version, moves_bookmark = _version(load, is_full=is_full), _moves_bookmark(load)
     if changes and state.has_base:
         _check_changes(load, file, comparison, changes.counts)
@@ -202,7 +196,7 @@ def plan_load(
         version=version,
         replaces_table=version is not None and is_full and moves_bookmark,
         moves_bookmark=moves_bookmark,
-        notes=(*layout.notes, *(() if file.is_empty else _notes(comparison, changes))),
+        notes=(*layout.notes, *(() if file.is_empty else _notes(comparison))),
     )
 
 
@@ -221,14 +215,11 @@ def _moves_bookmark(load: Load) -> bool:
     return not is_aside and is_newest(load.export, load.state.bookmark)
 
 
-def _notes(comparison: Comparison, changes: Changes | None) -> Iterator[Note]:
-    problem = changes.problem if changes else None
-    reason = comparison.reason or problem
-    if comparison.lost or problem:
-        why = comparison.lost or reason
-        yield Note(f"all rows are emitted, and older deletions can't be seen: {why}", is_warning=True)
-    elif reason:
-        yield Note(f"all rows are emitted: {reason}")
+def _notes(comparison: Comparison) -> Iterator[Note]:
+    if comparison.lost:
+        yield Note(f"all rows are emitted, and older deletions can't be seen: {comparison.lost}", is_warning=True)
+    elif comparison.reason:
+        yield Note(f"all rows are emitted: {comparison.reason}")
 
 
 def _check_changes(load: Load, file: CsvFile, comparison: Comparison, counts: Counts) -> None:

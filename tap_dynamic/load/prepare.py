@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 def prepare_load(load: Load, fetch: Callable[[str, str], CsvFile], stack: contextlib.ExitStack) -> LoadPlan:
     """Fetch the file of an export and those it is compared with, and decide what is emitted.
 
-    Args:
-        load: The load.
-        fetch: Returns the file of an export, by its id and what it is for messages.
-        stack: Closes what the plan needs while its rows are read.
+    `fetch` returns the file of an export, given its id and a label for messages; `stack` closes what the plan needs
+    while its rows are read.
 
     Raises:
         TapError: If a file can't be read, or not now.
@@ -50,4 +48,7 @@ def prepare_load(load: Load, fetch: Callable[[str, str], CsvFile], stack: contex
     if not earlier:
         return plan_load(load, file, layout, comparison)
     index = stack.enter_context(RowIndex(file.label))
-    return plan_load(load, file, layout, comparison, find_changes(file, earlier, layout, index, load.logger))
+    changes = find_changes(file, earlier, layout, index, load.logger)
+    if changes.problem:
+        comparison = comparison.losing(changes.problem)
+    return plan_load(load, file, layout, comparison, changes)

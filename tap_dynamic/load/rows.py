@@ -66,18 +66,9 @@ def numbered_rows(
 
 
 def read_chunks(plan: LoadPlan, tally: Tally, logger: logging.Logger, count: int = ROWS_PER_CHUNK) -> Iterator[Chunk]:
-    """Read and convert the rows of a load: deleted ones first.
+    """Read and convert the rows of a load, up to `count` at once, and keep the tally.
 
-    Where a map makes one key of two, the row that is still there comes last.
-
-    Args:
-        plan: The plan of the load.
-        tally: Is kept up to date.
-        logger: Receives progress.
-        count: Number of rows at once, at most.
-
-    Yields:
-        Rows, with values for each of the names of the layout.
+    Deleted rows come first: where a map makes one key of two, the row that is still there comes last.
 
     Raises:
         TapError: At the first row that can't be read or converted; at the end if the key is not unique.

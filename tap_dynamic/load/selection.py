@@ -57,13 +57,9 @@ def select_unread(
     *,
     is_full_table: bool,
 ) -> list[Export]:
-    """Select the exports of one model whose rows are read.
+    """Select those of a model's snapshots whose rows are read; `completed` and the result are sorted, oldest first.
 
-    Args:
-        completed: The snapshots of the model, oldest first.
-        bookmark: What was loaded.
-        config: The settings.
-        is_full_table: Whether what was loaded is read again; what is older never is.
+    With FULL_TABLE, what was loaded is read again; what is older never is.
     """
     start = _start(config)
     chosen = [e for e in completed if start is None or e.completed_at >= start]
@@ -105,14 +101,9 @@ def plan_request(
     now: datetime,
     max_age: timedelta,
 ) -> RequestPlan:
-    """Decide what happens to the export that an earlier run requested.
+    """Decide what happens to the export that an earlier run requested, and whether a fresh one is requested.
 
-    Args:
-        requested_id: Its id, from the state.
-        exports: All exports.
-        bookmark: What was loaded.
-        now: The present.
-        max_age: Age up to which a completed export counts as fresh.
+    A completed export counts as fresh up to `max_age`.
     """
     requested = next((e for e in exports if e.id == requested_id), None)
     if requested is None or is_obsolete(requested, bookmark):
@@ -145,11 +136,7 @@ def unread_notes(
 ) -> list[str]:
     """Name the exports of a model that are never read unless `export_ids` names them, each in one run.
 
-    Args:
-        model: `users` or `visits`.
-        exports: All exports.
-        bookmark: What was loaded.
-        known: With `snapshots: all`, `short_id` of those that were listed in the run before; None where unknown.
+    `known` is the `short_id` of each export that was listed in the run before, or None without `snapshots: all`.
     """
     exports = [e for e in oldest_first(exports) if e.model == model]
     unread = [e for e in exports if bookmark is None or e.completed_at > bookmark.instant]

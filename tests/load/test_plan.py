@@ -460,14 +460,13 @@ def plan(
     config: dict[str, Any] = CONFIG,
     loaded: Any = C,
     counts: Counts | None = None,
-    problem: str | None = None,
     **facts: Any,
 ) -> LoadPlan:
     """Plan a load; with counts, of a file that was compared."""
     state = RowState.parse(LOADED if values is None else values)
     file, layout = facts.get("file", FILE), facts.get("layout", LAYOUT)
     changed, gone = Rows(file, layout.columns, None, 1), (Rows(FILE, layout.columns),)
-    changes = Changes(changed, gone, counts, problem) if counts else None
+    changes = Changes(changed, gone, counts) if counts else None
     held = tuple(h for h in state.held if h.export_id != loaded.id)
     comparison = facts.get("comparison", Comparison(held, facts.get("fingerprint", "f")))
     listed = facts.get("listed", [])
@@ -492,7 +491,6 @@ VERSION_RULES: dict[str, tuple[LoadPlan, int | None, bool]] = {
     "the second of the last version": (plan({**LOADED, "table_version": 1000}, config=VERSIONS), 1001, True),
     "a clock that was set back": (plan({**LOADED, "table_version": 5000}, config=VERSIONS), 5001, True),
     "changes repeat the last version": (plan(config=VERSIONS, counts=SAME), 7, False),
-    "all rows after a comparison": (plan(config=VERSIONS, counts=SAME, problem="so"), 1000, True),
     "all rows for a reason": (
         plan(config=VERSIONS, counts=SAME, comparison=whole("so")),
         1000,
@@ -648,13 +646,6 @@ EMITTED: dict[str, tuple[LoadPlan, bool, bool, str | None, str | None]] = {
         None,
         f"older deletions can't be seen: {GONE}",
     ),
-    "an earlier file can't be read": (
-        plan(counts=Counts(deleted=3), comparison=COMPARED, problem="an earlier export can't be read (x)"),
-        True,
-        True,
-        None,
-        "older deletions can't be seen: an earlier export can't be read (x)",
-    ),
     "an empty file": (
         plan(file=EMPTY, comparison=whole(GONE, GONE)),
         True,
@@ -696,7 +687,7 @@ def test_whether_the_key_is_verified_before(planned: LoadPlan, *, is_verified: b
     [
         (plan(), 20, 20),
         (plan(counts=Counts(1, 2, 3, 14)), 3, 17),
-        (plan(counts=Counts(1, 2, 3, 14), problem="x"), 17, 17),
+        (plan(counts=Counts(1, 2, 3, 14), comparison=whole("x")), 17, 17),
         (plan(file=EMPTY), 0, 0),
     ],
     ids=["all", "changes", "all after a comparison", "empty"],
@@ -742,13 +733,12 @@ def test_how_many_rows_may_be_gone(deleted: int, before: int, percent: float, *,
     assert "set max_deleted_percent to 100 for one run" in text
 
 
-@pytest.mark.parametrize("problem", [None, "an earlier export can't be read"])
 @pytest.mark.parametrize("reason", [None, OTHER_SHAPE])
-def test_a_load_fails_where_too_many_rows_are_gone(reason: str | None, problem: str | None) -> None:
+def test_a_load_fails_where_too_many_rows_are_gone(reason: str | None) -> None:
     comparison = Comparison(HELD_TWO, "f", ("a", "b"), reason)
     many = Counts(deleted=11, changed=4, unchanged=6)
     with pytest.raises(TapError, match=r"^Stream users, export x: 11 of 21 rows are gone, .* for one run\.$") as raised:
-        plan(counts=many, comparison=comparison, problem=problem)
+        plan(counts=many, comparison=comparison)
     assert len(raised.value.lines) == 1
     assert plan(counts=many, comparison=comparison, config={**CONFIG, "max_deleted_percent": 53}).counts == many
     assert plan(counts=Counts(deleted=11, changed=5, unchanged=6), comparison=comparison).gone
