@@ -46,6 +46,11 @@ def csv_file(*lines: str, label: str = "Stream users, export x") -> CsvFile:
     return CsvFile.open(io.BytesIO("".join(f"{line}\n" for line in lines).encode()), label)
 
 
+SDC: dict[str, dict[str, Any]] = {
+    "_sdc_export_id": {"type": "string"},
+    "_sdc_exported_at": {"type": "string", "format": "date-time"},
+    "_sdc_row_number": {"type": "integer"},
+}
 CONFIG: dict[str, Any] = {
     "changes_only": True,
     "emit_activate_version_messages": False,
