@@ -51,11 +51,7 @@ def reads_all(config: Mapping[str, Any]) -> bool:
 
 
 def select_unread(
-    completed: Sequence[Export],
-    bookmark: Bookmark | None,
-    config: Mapping[str, Any],
-    *,
-    is_full_table: bool,
+    completed: Sequence[Export], bookmark: Bookmark | None, config: Mapping[str, Any], *, is_full_table: bool
 ) -> list[Export]:
     """Select those of a model's snapshots whose rows are read; `completed` and the result are sorted, oldest first.
 
@@ -146,9 +142,10 @@ def unread_notes(
     parts = [e for e in unread if e.status == "completed" and e.is_part]
     if parts:
         notes.append(_naming(parts, "passed over, because a filter made only a part"))
-    late = [e for e in snapshots_of(model, exports) if bookmark and known is not None and bookmark.covers(e)]
-    late = [e for e in late if bookmark and e.id not in bookmark.export_ids and short_id(e.id) not in (known or ())]
-    if late:
+    if bookmark is None or known is None:
+        return notes
+    covered = [e for e in snapshots_of(model, exports) if bookmark.covers(e) and e.id not in bookmark.export_ids]
+    if late := [e for e in covered if short_id(e.id) not in known]:
         notes.append(_naming(late, "appeared after a newer one was loaded, and is not read"))
     return notes
 
