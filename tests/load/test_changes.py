@@ -76,10 +76,10 @@ def test_keys_are_equal_by_their_values(index: RowIndex) -> None:
 UNUSABLE: dict[str, tuple[list[str], str]] = {
     # name: (earlier file, part of the problem)
     "no key column": (["x,y", "a,b"], "the file lacks a key column"),
-    "its key is not unique": (["id,x", "1,a", "1,b"], "the key of an earlier export is not unique"),
-    "a key is empty": (["id,x", "1,a", ",b"], "key column 'id' is empty"),
-    "a row with another number of fields": (["id,x", "1,a", "2"], "1 field, where the header has 2"),
-    "an unclosed quote": (["id,x", "1,a", '2,"b'], "an unclosed quote"),
+    "its key is not unique": (["id,x", "9,a", "9,b"], "the key of an earlier export is not unique"),
+    "a key is empty": (["id,x", "9,a", ",b"], "key column 'id' is empty"),
+    "a row with another number of fields": (["id,x", "9,a", "2"], "1 field, where the header has 2"),
+    "an unclosed quote": (["id,x", "9,a", '2,"b'], "an unclosed quote"),
 }
 
 
