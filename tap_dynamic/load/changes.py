@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from tap_dynamic.errors import FileUnusable, TapError
+from tap_dynamic.errors import FileUnusable
 from tap_dynamic.load.index import Counts, key_digests, row_hashes
-from tap_dynamic.progress import ProgressLogger
+from tap_dynamic.load.rows import numbered_rows
 from tap_dynamic.settings import SHAPING_SETTINGS
-from tap_dynamic.table.columns import column_names, duplicate_key_problem, key_refusal
+from tap_dynamic.table.columns import column_names
 from tap_dynamic.table.convert import read_keys
 
 if TYPE_CHECKING:
@@ -22,25 +22,17 @@ if TYPE_CHECKING:
     from tap_dynamic.load.index import RowIndex
     from tap_dynamic.table.layout import Column, Layout
 
-MIN_DELETED = 10
-"""So many rows may be gone, whatever their share."""
-
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a file.
-
-    Args:
-        file: The file.
-        columns: The columns of the layout in it.
-        index: Where the numbers of the rows are; None for all rows.
-        place: The number of the file in the index.
-    """
+    """Some rows of a file."""
 
     file: CsvFile
     columns: tuple[Column, ...]
     index: RowIndex | None = None
+    """Where the numbers of the rows are; None for all rows."""
     place: int = 0
+    """The number of the file in the index."""
 
     def numbers(self) -> Iterator[int]:
         """Yield the numbers of the rows, in order; only where they are not all."""
@@ -49,32 +41,24 @@ class Rows:
 
 @dataclass(frozen=True)
 class Changes:
-    """What differs between a file and earlier ones.
-
-    Args:
-        emitted: Rows that are new or differ.
-        gone: Rows of earlier files whose keys are gone.
-        counts: Their numbers.
-        problem: Why rows can't be compared, so that all are emitted; keys that are gone may be known all the same.
-    """
+    """What differs between a file and earlier ones."""
 
     emitted: Rows
+    """Rows that are new or differ."""
     gone: tuple[Rows, ...]
+    """Rows of earlier files whose keys are gone."""
     counts: Counts
     problem: str | None = None
+    """Why an earlier file does not count, if one is malformed."""
 
 
 def find_changes(
     newest: CsvFile, earlier: Sequence[CsvFile], layout: Layout, index: RowIndex, logger: logging.Logger
 ) -> Changes:
-    """Compare a file with earlier ones.
+    """Compare a file with earlier ones, oldest first, whose rows the table may hold.
 
-    Args:
-        newest: The file that is loaded.
-        earlier: Files whose rows the table may hold, oldest first.
-        layout: The layout of the new file; its key distinguishes the rows.
-        index: An empty index.
-        logger: Receives progress.
+    An earlier file that is malformed does not count: it will be so the next night too. The layout is that of the new
+    file, the index is empty.
 
     Raises:
         TapError: If the new file can't be read, or temporary files can't be written.
@@ -82,7 +66,9 @@ def find_changes(
     usable: list[Rows] = []
     problem = None
     for file in earlier:
-        rows = Rows(file, columns_in(file, layout), index, len(usable))
+        places = {name: place for place, name in enumerate(column_names(file.header, layout.known))}
+        columns = tuple(replace(column, index=places.get(column.name)) for column in layout.columns)
+        rows = Rows(file, columns, index, len(usable))
         try:
             _fill(index, rows, logger)
         except FileUnusable as error:
@@ -96,31 +82,21 @@ def find_changes(
             usable.append(rows)
     emitted = Rows(newest, layout.columns, index, len(usable))
     _fill(index, emitted, logger)
-    if rows_alike := index.find_duplicate(emitted.place):
-        msg = f"{newest.label}: {key_refusal(layout.key, duplicate_key_problem(layout.key, *rows_alike))}"
-        raise TapError(msg)
+    index.require_unique(emitted.place, layout.key)
     return Changes(emitted, tuple(usable), index.compare(emitted.place), problem)
 
 
 def _fill(index: RowIndex, rows: Rows, logger: logging.Logger) -> None:
-    """Read a file into an index.
-
-    Raises:
-        FileUnusable: If the file is malformed, or its key is empty.
-    """
     file, keys = rows.file, [column for column in rows.columns if column.is_key]
     if any(column.index is None for column in keys):
         msg = f"{file.label}: the file lacks a key column."
         raise FileUnusable(msg)
     places = [column.index for column in rows.columns]
     is_whole = places == list(range(len(file.header)))
-    with ProgressLogger(f"{file.label}, comparison", "rows", logger) as progress:
-        for first, cells in file.chunks():
-            numbers = range(first, first + len(cells))
-            digests = key_digests(read_keys(file.label, keys, first, cells))
-            contents = row_hashes(map("\0".join, cells if is_whole else _select(cells, places)))
-            index.add(rows.place, numbers, digests, contents)
-            progress.update(numbers.stop - 1, file.share_read)
+    for numbers, cells in numbered_rows(file, logger, "comparison"):
+        digests = key_digests(read_keys(file.label, keys, numbers.start, cells))
+        contents = row_hashes(map("\0".join, cells if is_whole else _select(cells, places)))
+        index.add(rows.place, numbers, digests, contents)
 
 
 def _select(rows: Sequence[Sequence[str]], places: Sequence[int | None]) -> Iterator[tuple[str, ...]]:
@@ -129,37 +105,8 @@ def _select(rows: Sequence[Sequence[str]], places: Sequence[int | None]) -> Iter
     return zip(*(empty if place is None else columns[place] for place in places))
 
 
-def columns_in(file: CsvFile, layout: Layout) -> tuple[Column, ...]:
-    """Find the columns of a layout in another file."""
-    places = {name: index for index, name in enumerate(column_names(file.header, layout.known))}
-    return tuple(replace(column, index=places.get(column.name)) for column in layout.columns)
-
-
-def fingerprint(layout: Layout, config: Mapping[str, Any], deselected_parts: Sequence[tuple[str, ...]]) -> str:
-    """Digest what the rows of the table look like.
-
-    Args:
-        layout: Columns, types and key.
-        config: The settings, of which some reshape rows.
-        deselected_parts: Paths of the parts of objects that are not selected.
-    """
+def fingerprint_of(layout: Layout, config: Mapping[str, Any], deselected_parts: Sequence[tuple[str, ...]]) -> str:
+    """Digest what the rows of the table look like; some settings and the selection of parts of objects reshape them."""
     settings = {name: config.get(name) for name in SHAPING_SETTINGS}
     shape = [layout.schema, layout.key, sorted(deselected_parts), settings]
     return blake2b(json.dumps(shape, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
-
-
-def too_many_deleted(deleted: int, before: int, max_percent: float) -> str | None:
-    """Say that so many rows are gone that most likely a part of them was exported; None if that is not so.
-
-    Args:
-        deleted: Rows that are gone.
-        before: Rows of the last load.
-        max_percent: The setting `max_deleted_percent`.
-    """
-    if deleted <= MIN_DELETED or 100 * deleted <= max_percent * before:
-        return None
-    return (
-        f"{deleted:,} of {before:,} rows are gone, more than max_deleted_percent ({max_percent:g}) allows: most likely"
-        " a part of them was exported. Make an export without search or filter in Dynamic's dashboard. If the rows"
-        " are really gone, set max_deleted_percent to 100 for one run"
-    )

@@ -10,6 +10,8 @@ from hashlib import blake2b
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
+from tap_dynamic.errors import TapError
+from tap_dynamic.table.columns import duplicate_key_problem, key_refusal
 from tap_dynamic.tempfiles import disk_error
 
 if TYPE_CHECKING:
@@ -51,19 +53,14 @@ from differences
 
 @dataclass(frozen=True)
 class Counts:
-    """How many keys differ between a file and earlier ones.
-
-    Args:
-        added: Keys that only the newest file has.
-        changed: Keys of the newest file whose rows differ, or that some earlier file lacks.
-        deleted: Keys that the newest file lacks.
-        unchanged: Keys with equal rows in all files.
-    """
+    """How many keys differ between a file and earlier ones."""
 
     added: int = 0
     changed: int = 0
+    """Keys whose rows differ, or that some earlier file lacks."""
     deleted: int = 0
     unchanged: int = 0
+    """Keys with equal rows in all files."""
 
     @property
     def before(self) -> int:
@@ -78,11 +75,7 @@ def insert_statement(file: int, count: int) -> str:
 
 
 class RowIndex:
-    """Digests of keys and rows of some files, numbered from 0: earlier ones first.
-
-    Args:
-        label: The file that is loaded, for messages.
-    """
+    """Digests of keys and rows of some files, numbered from 0: earlier ones first, that of the label last."""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -111,17 +104,7 @@ class RowIndex:
             raise disk_error(self.label, OSError(0, str(error))) from None
 
     def add(self, file: int, numbers: Iterable[int], keys: Iterable[bytes], rows: Iterable[int | None] | None) -> None:
-        """Add rows of a file.
-
-        Args:
-            file: The number of the file.
-            numbers: The numbers of the rows.
-            keys: The digests of their keys.
-            rows: Hashes of their contents; None where just the keys count.
-
-        Raises:
-            TapError: If the disk for temporary files is full.
-        """
+        """Add rows of a file: their numbers, digests of their keys, hashes of their contents unless just keys count."""
         with self._reporting():
             values = list(chain.from_iterable(zip(keys, numbers, rows or repeat(None))))
             if values:
@@ -138,12 +121,14 @@ class RowIndex:
             found = self._database.execute(DUPLICATE, {"file": file}).fetchone()
         return (int(found[0]), int(found[1])) if found else None
 
-    def compare(self, newest: int) -> Counts:
-        """Find what differs between a file and all earlier ones, whose keys are unique.
+    def require_unique(self, file: int, key: Sequence[str]) -> None:
+        """Raise a `TapError` if two rows of a file, the one that is loaded, have the same key."""
+        if rows := self.find_duplicate(file):
+            msg = f"{self.label}: {key_refusal(key, duplicate_key_problem(key, *rows))}"
+            raise TapError(msg)
 
-        Args:
-            newest: The number of the file; the earlier ones have the numbers below.
-        """
+    def compare(self, newest: int) -> Counts:
+        """Find what differs between a file and all earlier ones, with lower numbers; the keys of each are unique."""
         with self._reporting():
             self._database.execute(DIFFERENCES, {"newest": newest})
             added, changed, deleted = self._database.execute(COUNTS, {"newest": newest}).fetchone()
@@ -162,11 +147,7 @@ class RowIndex:
 
 
 def key_digests(columns: Sequence[Sequence[str]]) -> list[bytes]:
-    """Digest the key of each row.
-
-    Args:
-        columns: The texts of each key column, without NUL characters.
-    """
+    """Digest the key of each row, from the texts of each key column, which have no NUL characters."""
     texts = columns[0] if len(columns) == 1 else map("\0".join, zip(*columns))
     return [blake2b(text, digest_size=KEY_SIZE).digest() for text in map(str.encode, texts)]
 

@@ -6,22 +6,48 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tap_dynamic.errors import TapError
-from tap_dynamic.load.changes import Rows, too_many_deleted
-from tap_dynamic.load.selection import is_newest
+from tap_dynamic.load.changes import Rows
+from tap_dynamic.load.selection import between, is_newest
 from tap_dynamic.load.state import Holding
 from tap_dynamic.table.layout import Layout, Note
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    import logging
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tap_dynamic.api.exports import Export
     from tap_dynamic.file.reader import CsvFile
     from tap_dynamic.load.changes import Changes
     from tap_dynamic.load.index import Counts
     from tap_dynamic.load.state import RowState
+    from tap_dynamic.table.layout import Properties, StreamCatalog
 
 MAX_COMPARED = 30
 """Earlier exports that a file is compared with; each is a download."""
+MIN_DELETED = 10
+"""Rows that may be gone, whatever their share."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """The load of an export: what it depends on besides its file."""
+
+    export: Export
+    listed: Sequence[Export]
+    config: Mapping[str, Any]
+    state: RowState
+    catalog: StreamCatalog
+    documented: Properties
+    candidates: Sequence[Sequence[str]]
+    """Keys in order of preference."""
+    deselected_parts: Sequence[tuple[str, ...]]
+    """Paths of the parts of objects that are not selected."""
+    is_full_table: bool
+    is_dry_run: bool
+    """Whether this is `--test`, which compares nothing."""
+    now: int
+    """Seconds since 1970."""
+    logger: logging.Logger
 
 
 @dataclass(frozen=True)
@@ -29,19 +55,21 @@ class Comparison:
     """What a file is compared with.
 
     Args:
-        holdings: The exports of which the table may hold rows, the one that was loaded last first.
-        wanted: The ids of those whose files are compared.
+        holdings: The other exports whose rows the table may hold, the one that was loaded last first.
+        fingerprint: What the rows look like; None where changes do not count.
+        wanted: The ids of the exports whose files are compared.
         reason: Why all rows are emitted; None if only changes are.
         lost: Why older deletions can't be seen, if that is so.
     """
 
     holdings: tuple[Holding, ...] = ()
+    fingerprint: str | None = None
     wanted: tuple[str, ...] = ()
     reason: str | None = None
     lost: str | None = None
 
     def losing(self, why: str) -> Comparison:
-        """Return the comparison where a file is gone for good."""
+        """Return the comparison where a file is gone for good, or can't be compared."""
         return replace(self, reason=self.reason or why, lost=why)
 
 
@@ -57,7 +85,7 @@ class LoadPlan:
         is_full: Whether all rows of the file are emitted.
         is_key_verified: Whether the key is known to identify each row; otherwise that is verified while rows are read.
         counts: How many keys differ from those of earlier files; None where they were not compared.
-        holdings: The exports of which the table may hold rows before the load.
+        holdings: The exports whose rows the table may hold during the load, itself last.
         fingerprint: What the rows look like; None where changes do not count.
         version: The version of the rows, where messages have one.
         replaces_table: Whether the target may delete the rows that are not of this load.
@@ -84,79 +112,54 @@ class LoadPlan:
         """The stream and the export, for messages."""
         return self.emitted.file.label
 
-    def rows(self, read: int) -> int:
-        """Return the number of rows of the file, at the end of the load.
-
-        Args:
-            read: Rows of the file that were read to be emitted.
-        """
-        return read if self.is_full or not self.counts else read + self.counts.unchanged
-
     @property
     def is_remembered(self) -> bool:
         """Whether the state must name the export before its first row: a later load would not look for it."""
         return self.fingerprint is not None or not self.moves_bookmark
 
+    def rows(self, read: int) -> int:
+        """Return the number of rows of the file, given how many were read."""
+        return read if self.is_full or not self.counts else read + self.counts.unchanged
+
     def holdings_after(self, rows: int) -> tuple[Holding, ...]:
-        """Return the exports of which the table may hold rows after the load.
-
-        Args:
-            rows: The number of rows of the file.
-        """
-        own = Holding(self.export.id, self.fingerprint)
+        """Return the exports whose rows the table may hold after the load, given the number of rows of the file."""
+        others = self.holdings[:-1]
+        own = Holding(self.export.id, self.fingerprint, is_whole=True)
         if not rows:
-            return self.holdings
-        return (own,) if self.moves_bookmark else (*(h for h in self.holdings if h.export_id != own.export_id), own)
+            return others
+        return (own,) if self.moves_bookmark else (*others, own)
 
 
-def plan_comparison(  # noqa: PLR0913 (a rule of these facts)
-    export: Export,
-    layout: Layout,
-    state: RowState,
-    *,
-    fingerprint: str,
-    between: Sequence[str],
-    listed: Collection[str],
-    is_full_table: bool,
-    needs_version: bool,
-) -> Comparison:
-    """Decide which earlier files a file is compared with, or why all of its rows are emitted.
-
-    Args:
-        export: The export that is loaded.
-        layout: The layout of its file.
-        state: What the state remembers.
-        fingerprint: What its rows look like.
-        between: Ids of the snapshots between the one loaded last and this one: a load whose state was lost may have
-            left rows of them.
-        listed: Ids of the exports that exist.
-        is_full_table: Whether the replication method is FULL_TABLE.
-        needs_version: Whether messages have versions, by which the target deletes what a full load lacks.
-    """
-    held = [h for h in state.held if h.export_id != export.id]
-    unknown = [Holding(i, fingerprint) for i in between if i not in {h.export_id for h in held}]
-    holdings = (*held, *unknown)
-    has_same_key = tuple(state.key_properties) == layout.key
-    shapes = {h.fingerprint for h in state.held}
+def plan_comparison(load: Load, layout: Layout, fingerprint: str | None) -> Comparison:
+    """Decide which earlier files a file is compared with, and why all of its rows are emitted, if they are."""
+    state, needs_version = load.state, has_versions(load.config)
+    held = [h for h in state.held if h.export_id != load.export.id]
+    if fingerprint is None:
+        return Comparison(tuple(held))
+    known, listed = {h.export_id for h in held}, {e.id for e in load.listed}
+    # A load whose state was lost may have left rows of these.
+    unknown = [Holding(i, fingerprint) for i in between(load.listed, state.bookmark, load.export, load.config)]
+    holdings = (*held, *(h for h in unknown if h.export_id not in known))
+    looks = {h.fingerprint for h in state.held}
     missing = [h.export_id for h in holdings if h.export_id not in listed]
     lost = f"{len(missing)} of {len(holdings)} earlier exports no longer exist" if missing else None
     if len(holdings) > MAX_COMPARED:
         lost = f"{len(holdings)} earlier exports may have left rows, of which {MAX_COMPARED} are compared"
     reasons = (
-        (is_full_table, "the replication method is FULL_TABLE"),
+        (load.is_full_table, "the replication method is FULL_TABLE"),
         (not layout.key_columns, "rows without a unique key can't be compared"),
         (not (held and state.has_base), "there is no earlier load to compare with"),
-        (None in shapes, "the last load was without changes_only"),
+        (None in looks, "the last load was without changes_only"),
         (needs_version and state.table_version is None, "the last load had no version for ACTIVATE_VERSION messages"),
-        (shapes != {fingerprint}, "columns, types, key or maps differ from those of the last load"),
+        (looks != {fingerprint}, "columns, types, key or maps differ from those of the last load"),
         (lost is not None, lost or ""),
     )
     reason = next((text for applies, text in reasons if applies), None)
-    is_compared = layout.key_columns and has_same_key and not (reason and needs_version)
+    is_compared = layout.key_columns and state.table.key == layout.key and not (reason and needs_version)
     at_hand = [h.export_id for h in holdings if h.export_id in listed]
     # The one loaded last holds most of the table; of the others, the newest.
     wanted = [*at_hand[:1], *at_hand[1:][-(MAX_COMPARED - 1) :]] if is_compared else []
-    return Comparison(holdings, tuple(wanted), reason, lost if is_compared else None)
+    return Comparison(holdings, fingerprint, tuple(wanted), reason, lost if is_compared else None)
 
 
 def has_versions(config: Mapping[str, Any]) -> bool:
@@ -164,74 +167,77 @@ def has_versions(config: Mapping[str, Any]) -> bool:
     return bool(config["emit_activate_version_messages"] and not config.get("batch_config"))
 
 
-def plan_load(  # noqa: PLR0913 (what it depends on, nothing hidden)
-    export: Export,
-    file: CsvFile,
-    layout: Layout,
-    state: RowState,
-    config: Mapping[str, Any],
-    *,
-    now: int,
-    fingerprint: str | None = None,
-    comparison: Comparison | None = None,
-    changes: Changes | None = None,
+def plan_load(
+    load: Load, file: CsvFile, layout: Layout, comparison: Comparison, changes: Changes | None = None
 ) -> LoadPlan:
-    """Decide what a load emits.
-
-    Args:
-        export: The export.
-        file: Its file.
-        layout: The layout of the file.
-        state: What the state remembers.
-        config: The settings.
-        now: The second of the run.
-        fingerprint: What the rows look like.
-        comparison: What the file was compared with, where changes count.
-        changes: What differs; None where no file was compared.
+    """Decide what a load emits; `changes` is None where no file was compared.
 
     Raises:
-        TapError: If so many rows are gone that most likely a part was exported.
+        TapError: If more rows are gone than max_deleted_percent allows.
     """
-    comparison = comparison or Comparison(tuple(h for h in state.held if h.export_id != export.id))
-    reason = comparison.reason or (changes.problem if changes else None)
-    is_full = changes is None or reason is not None
-    version = None
-    if has_versions(config):
-        # Larger than the last, even within one second; a second, because SQL targets keep 32 bits.
-        last = max(state.table_version or 0, state.last_version or 0)
-        version = max(now, last + 1) if is_full else state.table_version
-    # A named export says nothing about older ones that `all` has still to read.
-    moves_bookmark = not export.is_part and not (config.get("export_ids") and config["snapshots"] == "all")
-    moves_bookmark = moves_bookmark and is_newest(export, state.bookmark)
-    gone = changes.gone if changes and not file.is_empty else ()
-    notes = list(layout.notes)
-    if file.is_empty:
-        reason = None
-    elif comparison.lost or (changes and changes.problem):
-        why = comparison.lost or reason
-        notes.append(Note(f"all rows are emitted, and older deletions can't be seen: {why}", is_warning=True))
-    elif reason:
-        notes.append(Note(f"all rows are emitted: {reason}"))
-    if (
-        changes
-        and gone
-        and state.has_base
-        and (problem := too_many_deleted(changes.counts.deleted, changes.counts.before, config["max_deleted_percent"]))
-    ):
-        msg = f"{file.label}: {problem}."
-        raise TapError(msg)
+    export, state, look = load.export, load.state, comparison.fingerprint
+    is_full = changes is None or comparison.reason is not None
+    version, moves_bookmark = _version(load, is_full=is_full), _moves_bookmark(load)
+    if changes and state.has_base:
+        _check_changes(load, file, comparison, changes.counts)
+    own = next((h for h in state.held if h.export_id == export.id), Holding(export.id, look))
+    if own.fingerprint != look:  # the table may have rows of both looks, which are not comparable
+        own = Holding(own.export_id, None, own.is_whole)
     return LoadPlan(
         export,
         layout,
         Rows(file, layout.columns) if is_full or changes is None else changes.emitted,
-        gone,
+        changes.gone if changes else (),
         is_full=is_full,
         is_key_verified=changes is not None or not state.key_properties or not layout.key_columns,
         counts=changes.counts if changes else None,
-        holdings=comparison.holdings,
-        fingerprint=fingerprint,
+        holdings=(*comparison.holdings, own),
+        fingerprint=look,
         version=version,
         replaces_table=version is not None and is_full and moves_bookmark,
         moves_bookmark=moves_bookmark,
-        notes=tuple(notes),
+        notes=(*layout.notes, *(() if file.is_empty else _notes(comparison))),
     )
+
+
+def _version(load: Load, *, is_full: bool) -> int | None:
+    state = load.state
+    if not has_versions(load.config):
+        return None
+    # Larger than the last, even within one second; a second, because SQL targets keep 32 bits.
+    last = max(state.table_version or 0, state.last_version or 0)
+    return max(load.now, last + 1) if is_full else state.table_version
+
+
+def _moves_bookmark(load: Load) -> bool:
+    # A named export says nothing about older ones that `all` has still to read.
+    is_aside = load.export.is_part or (load.config.get("export_ids") and load.config["snapshots"] == "all")
+    return not is_aside and is_newest(load.export, load.state.bookmark)
+
+
+def _notes(comparison: Comparison) -> Iterator[Note]:
+    if comparison.lost:
+        yield Note(f"all rows are emitted, and older deletions can't be seen: {comparison.lost}", is_warning=True)
+    elif comparison.reason:
+        yield Note(f"all rows are emitted: {comparison.reason}")
+
+
+def _check_changes(load: Load, file: CsvFile, comparison: Comparison, counts: Counts) -> None:
+    deleted, before = counts.deleted, counts.before
+    compared = [e for e in load.listed if e.id in comparison.wanted]
+    if any(e.completed_at > load.export.completed_at for e in compared):
+        # An interrupted load left rows of a newer export. Those that this one lacks may be new, not gone.
+        before = load.state.row_count or 0
+        deleted = before - (counts.added + counts.changed + counts.unchanged)
+    check_deleted(file.label, deleted, before, load.config["max_deleted_percent"])
+
+
+def check_deleted(label: str, deleted: int, before: int, max_percent: float) -> None:
+    """Raise a `TapError` if more rows are gone than max_deleted_percent allows."""
+    if deleted > MIN_DELETED and 100 * deleted > max_percent * before:
+        msg = (
+            f"{label}: {deleted:,} of {before:,} rows are gone, more than max_deleted_percent ({max_percent:g}) allows:"
+            " most likely a part of them was exported. Make an export without search or filter in Dynamic's dashboard."
+            " If the rows are really gone, set max_deleted_percent to 100 for one run."
+        )
+        raise TapError(msg)

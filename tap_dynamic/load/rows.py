@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from tap_dynamic.errors import TapError, plural
+from tap_dynamic.errors import plural
 from tap_dynamic.file.reader import ROWS_PER_CHUNK
 from tap_dynamic.load.index import RowIndex, key_digests
 from tap_dynamic.progress import ProgressLogger
-from tap_dynamic.table.columns import duplicate_key_problem, key_refusal
 from tap_dynamic.table.convert import convert_readable, convert_rows, count_repairs, key_texts
 from tap_dynamic.table.layout import Chunk, Note
 from tap_dynamic.table.types import JSON_KINDS
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Iterator, Sequence
 
+    from tap_dynamic.file.reader import CsvFile
     from tap_dynamic.load.changes import Rows
     from tap_dynamic.load.plan import LoadPlan
 
@@ -30,18 +29,12 @@ NAMES_PER_CHUNK = 1 << 20
 
 @dataclass
 class Tally:
-    """How far a load is.
-
-    Args:
-        emitted: Rows that were emitted, deleted ones too.
-        read: Rows of the file among them.
-        dropped_nuls: NUL characters that were dropped.
-        replaced_surrogates: Unpaired surrogates in JSON that were replaced.
-        started_at: When the load began, by the monotonic clock.
-    """
+    """How far a load is."""
 
     emitted: int = 0
+    """Rows that were emitted, deleted ones too."""
     read: int = 0
+    """Rows of the file among them."""
     dropped_nuls: int = 0
     replaced_surrogates: int = 0
     started_at: float = field(default_factory=time.monotonic)
@@ -60,75 +53,62 @@ class Tally:
             yield Note(text, is_warning=True)
 
 
+def numbered_rows(
+    file: CsvFile, logger: logging.Logger, purpose: str = "", *, unit: str = "rows", count: int = ROWS_PER_CHUNK
+) -> Iterator[tuple[range, list[list[str]]]]:
+    """Read all rows of a file, and log the progress; yield the numbers of some rows, and their cells."""
+    label = f"{file.label}, {purpose}" if purpose else file.label
+    with ProgressLogger(label, unit, logger) as progress:
+        for first, cells in file.chunks(count):
+            numbers = range(first, first + len(cells))
+            yield numbers, cells
+            progress.update(numbers.stop - 1, file.share_read)
+
+
 def read_chunks(plan: LoadPlan, tally: Tally, logger: logging.Logger, count: int = ROWS_PER_CHUNK) -> Iterator[Chunk]:
-    """Read and convert the rows of a load: deleted ones first.
+    """Read and convert the rows of a load, up to `count` at once, and keep the tally.
 
-    Where a map makes one key of two, the row that is still there comes last.
-
-    Args:
-        plan: The plan of the load.
-        tally: Is kept up to date.
-        logger: Receives progress.
-        count: Number of rows at once, at most.
-
-    Yields:
-        Rows, with values for each of the names of the layout.
+    Deleted rows come first: where a map makes one key of two, the row that is still there comes last.
 
     Raises:
         TapError: At the first row that can't be read or converted; at the end if the key is not unique.
     """
+    names, key = plan.layout.names, plan.layout.key_columns
+    count = max(1, min(count, NAMES_PER_CHUNK // sum(map(len, names))))
     for rows in plan.gone:
-        yield from _read_rows(plan, rows, tally, logger, count, is_gone=True)
-    read = _read_rows if plan.is_key_verified else _read_verified
-    yield from read(plan, plan.emitted, tally, logger, count)
-    tally.dropped_nuls += plan.emitted.file.dropped_nuls
-
-
-def _read_verified(plan: LoadPlan, rows: Rows, tally: Tally, logger: logging.Logger, count: int) -> Iterator[Chunk]:
-    """Read all rows of the file, and verify that the key identifies each."""
-    names = plan.layout.names
-    key = plan.layout.key_columns
-    places = [names.index(column.name) for column in key]
-    with RowIndex(plan.label) as index:
-        for chunk in _read_rows(plan, rows, tally, logger, count):
-            texts = key_texts(key, [chunk.values[place] for place in places])
-            index.add(0, chunk.numbers, key_digests(texts), None)
-            yield chunk
-        if rows_alike := index.find_duplicate(0):
-            key_names = plan.layout.key
-            msg = f"{plan.label}: {key_refusal(key_names, duplicate_key_problem(key_names, *rows_alike))}"
-            raise TapError(msg)
-
-
-def _read_rows(  # noqa: PLR0913 (what it depends on, nothing hidden)
-    plan: LoadPlan, rows: Rows, tally: Tally, logger: logging.Logger, count: int, *, is_gone: bool = False
-) -> Iterator[Chunk]:
-    file, layout = rows.file, plan.layout
-    count = max(1, min(count, NAMES_PER_CHUNK // sum(map(len, layout.names))))
-    nested = [c.index for c in rows.columns if c.kind in JSON_KINDS and c.index is not None]
-    chunks: Iterator[tuple[Sequence[int], Sequence[list[str]]]] = (
-        (range(first, first + len(cells)), cells) for first, cells in file.chunks(count)
-    )
-    with contextlib.ExitStack() as stack:
-        progress = stack.enter_context(ProgressLogger(file.label, "rows", logger))
-        for numbers, cells in _choose(chunks, rows.numbers()) if rows.index else chunks:
-            values = (
-                convert_readable(rows.columns, cells)
-                if is_gone
-                else convert_rows(file.label, rows.columns, numbers, cells)
-            )
-            for place in nested:
-                nuls, surrogates = count_repairs([row[place] for row in cells])
-                tally.dropped_nuls += nuls
-                tally.replaced_surrogates += surrogates
-            yield Chunk(file.label, numbers, [*values, *_sdc_values(plan, numbers, is_gone=is_gone)])
+        for numbers, cells in _read(rows, tally, logger, count):
+            values = convert_readable(rows.columns, cells)
+            yield Chunk(rows.file.label, numbers, [*values, *_sdc_values(plan, numbers, is_gone=True)])
             tally.emitted += len(cells)
-            tally.read += 0 if is_gone else len(cells)
-            progress.update(tally.emitted, file.share_read)
+    rows, places = plan.emitted, [names.index(column.name) for column in key]
+    with RowIndex(plan.label) as index:
+        for numbers, cells in _read(rows, tally, logger, count):
+            values = convert_rows(plan.label, rows.columns, numbers, cells)
+            if not plan.is_key_verified:
+                texts = key_texts(key, [values[place] for place in places])
+                index.add(0, numbers, key_digests(texts), None)
+            yield Chunk(plan.label, numbers, [*values, *_sdc_values(plan, numbers)])
+            tally.emitted += len(cells)
+            tally.read += len(cells)
+        index.require_unique(0, plan.layout.key)
+    tally.dropped_nuls += rows.file.dropped_nuls
+
+
+def _read(
+    rows: Rows, tally: Tally, logger: logging.Logger, count: int
+) -> Iterator[tuple[Sequence[int], Sequence[list[str]]]]:
+    nested = [c.index for c in rows.columns if c.kind in JSON_KINDS and c.index is not None]
+    chunks = numbered_rows(rows.file, logger, count=count)
+    for numbers, cells in _choose(chunks, rows.numbers()) if rows.index else chunks:
+        for place in nested:
+            nuls, surrogates = count_repairs([row[place] for row in cells])
+            tally.dropped_nuls += nuls
+            tally.replaced_surrogates += surrogates
+        yield numbers, cells
 
 
 def _choose(
-    chunks: Iterator[tuple[Sequence[int], Sequence[list[str]]]], wanted: Iterator[int]
+    chunks: Iterator[tuple[range, list[list[str]]]], wanted: Iterator[int]
 ) -> Iterator[tuple[Sequence[int], Sequence[list[str]]]]:
     """Yield the wanted rows, and read no further than the last of them."""
     following = next(wanted, None)
@@ -143,7 +123,7 @@ def _choose(
             return
 
 
-def _sdc_values(plan: LoadPlan, numbers: Sequence[int], *, is_gone: bool) -> list[Sequence[Any]]:
+def _sdc_values(plan: LoadPlan, numbers: Sequence[int], *, is_gone: bool = False) -> list[Sequence[Any]]:
     count, export = len(numbers), plan.export
     values: dict[str, Any] = {
         "_sdc_export_id": repeat(export.id, count),

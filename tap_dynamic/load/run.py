@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
+from msgspec.structs import replace
+
 from tap_dynamic.api.exports import Export, oldest_first, without_repeats
 from tap_dynamic.api.polling import wait_for
-from tap_dynamic.datetimes import parse_datetime
 from tap_dynamic.errors import OutputError, TapError, plural
 from tap_dynamic.load.selection import (
-    failed_notes,
     is_obsolete,
     nothing_read_reason,
-    passed_over_notes,
     plan_request,
     reads_all,
     select_unread,
+    short_id,
     snapshots_of,
+    unread_notes,
 )
 from tap_dynamic.redaction import first_line
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from tap_dynamic.load.state import RowState
 
 
-class Loader(Protocol):
+class Stream(Protocol):
     """A row stream, as a run sees it."""
 
     state: RowState
@@ -47,39 +49,24 @@ class Loader(Protocol):
         """Write all messages of an export."""
 
 
+@dataclass
 class Run:
-    """One run.
+    """One run over the exports."""
 
-    Args:
-        api: The exports API.
-        loaders: The selected row streams by model.
-        config: The settings.
-        logger: Receives progress.
-        write_state: Writes a STATE message.
-        is_dry_run: Whether this is `--test`, which must not create exports or wait.
-    """
-
-    def __init__(  # noqa: PLR0913 (what it depends on, nothing hidden)
-        self,
-        api: ExportsApi,
-        loaders: Mapping[str, Loader],
-        config: Mapping[str, Any],
-        *,
-        logger: logging.Logger,
-        write_state: Callable[[], None],
-        is_dry_run: bool,
-    ) -> None:
-        self.api, self.loaders, self.config = api, loaders, config
-        self.logger, self.write_state, self.is_dry_run = logger, write_state, is_dry_run
-        self.failures: dict[str, None] = {}
-        self.listed: list[Export] = []
-        self.requested: dict[str, Export] = {}
+    api: ExportsApi
+    streams: Mapping[str, Stream]
+    """The selected row streams by model."""
+    config: Mapping[str, Any]
+    logger: logging.Logger
+    write_state: Callable[[], None]
+    is_dry_run: bool
+    """Whether this is `--test`, which must not create exports or wait."""
+    failures: dict[str, None] = field(default_factory=dict, init=False)
+    listed: list[Export] = field(default_factory=list, init=False)
+    requested: dict[str, Export] = field(default_factory=dict, init=False)
 
     def execute(self, listed: Sequence[Export]) -> list[Export]:
-        """Load what is to be read.
-
-        Args:
-            listed: All exports; none where `export_ids` names them.
+        """Load the exports that the settings choose; `listed` is empty where `export_ids` names them.
 
         Returns:
             The last known metadata of each export.
@@ -88,12 +75,11 @@ class Run:
             TapError: If the state belongs to another environment.
         """
         self.listed = without_repeats(listed)
-        for loader in self.loaders.values():
-            loader.state.check_environment(self.api.environment_id)
-        self._forget_requests(self.listed)
+        for stream in self.streams.values():
+            stream.state.check_environment(self.api.environment_id)
         awaited = list(dict.fromkeys(self.config.get("export_ids") or ()))
         if not awaited:
-            self._log_notes()
+            log_unread(self.streams, self.listed, is_all=reads_all(self.config))
         if self.config["request_exports"] and not self.is_dry_run:
             requested = list(self._request())
             ready = oldest_first(e for e in requested if e.status == "completed")
@@ -105,40 +91,20 @@ class Run:
             self._load_unread()
         others = [export for export in self.listed if export.id not in awaited]
         ended = list(self._await(awaited))
-        self._forget_requests([*self.listed, *ended])
+        for stream in self.streams.values():
+            stream.state = stream.state.without_request([*self.listed, *ended])
         if not self.is_dry_run:
             self.write_state()
         return [*others, *ended]
 
-    def _forget_requests(self, exports: Sequence[Export]) -> None:
-        for loader in self.loaders.values():
-            loader.state = loader.state.without_request(exports)
-
-    def _log_notes(self) -> None:
-        """Name exports that are not read, each of them once."""
-        is_all = reads_all(self.config)
-        for model, loader in self.loaders.items():
-            state = loader.state
-            known = state.known_exports if is_all else None
-            for note in failed_notes(model, self.listed, state.bookmark):
-                loader.logger.warning("%s", note)
-            for note in passed_over_notes(model, self.listed, state.bookmark, known):
-                loader.logger.warning("%s", note)
-            completed = snapshots_of(model, self.listed)
-            loader.state = state.knowing([e.id for e in completed] if is_all and completed else None)
-
     def _request(self) -> Iterator[Export]:
         """Request exports for all streams before any is waited for; yield those to read."""
-        for model, loader in self.loaders.items():
-            plan = plan_request(
-                loader.state.requested_export_id,
-                self.listed,
-                loader.state.bookmark,
-                now=datetime.now(timezone.utc),
-                max_age=timedelta(seconds=self.config["export_timeout"]),
-            )
+        max_age = timedelta(seconds=self.config["export_timeout"])
+        for model, stream in self.streams.items():
+            state, now = stream.state, datetime.now(timezone.utc)
+            plan = plan_request(state.requested_export_id, self.listed, state.bookmark, now=now, max_age=max_age)
             if plan.reused:
-                loader.logger.info("Export %s was requested by an earlier run.", plan.reused.id)
+                stream.logger.info("Export %s was requested by an earlier run.", plan.reused.id)
                 yield plan.reused
             if plan.is_needed:
                 try:
@@ -146,28 +112,22 @@ class Run:
                 except TapError as error:
                     self._fail(error)
                     continue
-                loader.logger.info("Requested export %s of %s.", export.id, model)
-                loader.state = loader.state.requested(export.id)  # from the moment Dynamic answered
+                stream.logger.info("Requested export %s of %s.", export.id, model)
+                # From the moment Dynamic answered.
+                stream.state = replace(stream.state, requested_export_id=export.id)
                 self.requested[export.id] = export
                 self.write_state()
                 yield export
 
     def _load_unread(self) -> None:
-        start = parse_datetime(self.config["start_date"]) if self.config.get("start_date") else None
         unread: list[Export] = []
         reasons: list[tuple[str, bool]] = []
-        for model, loader in self.loaders.items():
-            completed, bookmark = snapshots_of(model, self.listed), loader.state.bookmark
-            chosen = select_unread(
-                completed,
-                bookmark,
-                snapshots=self.config["snapshots"],
-                start=start,
-                is_full_table=loader.is_full_table,
-            )
-            if not chosen:
-                reasons.append(nothing_read_reason(model, completed, bookmark, start=start))
+        for model, stream in self.streams.items():
+            completed, bookmark = snapshots_of(model, self.listed), stream.state.bookmark
+            chosen = select_unread(completed, bookmark, self.config, is_full_table=stream.is_full_table)
             unread += chosen
+            if not chosen:
+                reasons.append(nothing_read_reason(model, completed, bookmark, self.config))
         # One model that is not used is fine; a run that can never load anything is worth an alert.
         level = logging.WARNING if not unread and all(is_warning for _, is_warning in reasons) else logging.INFO
         for reason, _ in reasons:
@@ -184,7 +144,7 @@ class Run:
         results = wait_for(
             export_ids,
             self.api.get,
-            models=self.loaders,
+            models=self.streams,
             requested=self.requested,
             timeout=timeout,
             interval=self.config["poll_interval"],
@@ -194,20 +154,14 @@ class Run:
             if isinstance(result, TapError):
                 self._fail(result)
                 continue
-            loader = self.loaders.get(result.model)
-            if result.failure_reason:
-                self._fail(TapError(f"{result.failure_reason}. Make a new export, or read others with export_ids."))
-            elif not loader:
+            stream = self.streams.get(result.model)
+            if result.failure_reason or (stream and result.status == "pending"):
+                self._fail(waited_in_vain(result, timeout))
+            elif not stream:
                 self.logger.warning("Export %s is not read: %s is not selected.", result.id, first_line(result.model))
-            elif result.status == "pending":
-                msg = (
-                    f"Export {result.id} of {result.model} is still pending after {plural(round(timeout), 'second')}"
-                    " (export_timeout). Run again later: it is read once it has completed."
-                )
-                self._fail(TapError(msg))
-            elif not self.config.get("export_ids") and is_obsolete(result, loader.state.bookmark):
+            elif not self.config.get("export_ids") and is_obsolete(result, stream.state.bookmark):
                 # Its completion was not known before.
-                loader.logger.warning("Export %s is not read: a newer one was loaded before.", result.id)
+                stream.logger.warning("Export %s is not read: a newer one was loaded before.", result.id)
             else:
                 self._load(result)
             yield result
@@ -215,7 +169,7 @@ class Run:
     def _load(self, export: Export) -> bool:
         """Load the rows of an export; return whether that succeeded."""
         try:
-            self.loaders[export.model].load(export, self.listed)
+            self.streams[export.model].load(export, self.listed)
         except OutputError:
             raise
         except TapError as error:
@@ -225,3 +179,24 @@ class Run:
 
     def _fail(self, error: TapError) -> None:
         self.failures.update(dict.fromkeys(error.lines))
+
+
+def log_unread(streams: Mapping[str, Stream], listed: Sequence[Export], *, is_all: bool) -> None:
+    """Name exports that are not read, and remember those that are listed."""
+    for model, stream in streams.items():
+        state = stream.state
+        for note in unread_notes(model, listed, state.bookmark, state.known_exports if is_all else None):
+            stream.logger.warning("%s", note)
+        known = sorted(short_id(e.id) for e in snapshots_of(model, listed)) if is_all else []
+        stream.state = replace(state, known_exports=known or None)
+
+
+def waited_in_vain(export: Export, timeout: float) -> TapError:
+    """Make the error of an export that failed, or is still pending."""
+    if export.failure_reason:
+        return TapError(f"{export.failure_reason}. Make a new export, or read others with export_ids.")
+    waited = plural(round(timeout), "second")
+    return TapError(
+        f"Export {export.id} of {export.model} is still pending after {waited} (export_timeout)."
+        " Run again later: it is read once it has completed."
+    )

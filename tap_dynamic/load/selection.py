@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tap_dynamic.api.exports import Export, oldest_first
 from tap_dynamic.datetimes import parse_datetime
@@ -18,22 +17,11 @@ MAX_PENDING = timedelta(hours=24)
 """How long a requested export may be pending before it is given up."""
 
 
-@dataclass(frozen=True)
-class Bookmark:
-    """What was loaded of a model: the newest completion, and the ids loaded of that very instant."""
+class Bookmark(NamedTuple):
+    """What was loaded of a model: the newest completion, and the exports with it."""
 
-    exported_at: str
     instant: datetime
     export_ids: frozenset[str]
-
-    @classmethod
-    def of(cls, exported_at: str, export_ids: Iterable[str]) -> Bookmark:
-        """Make a bookmark.
-
-        Raises:
-            ValueError: If the time is not a date-time.
-        """
-        return cls(exported_at, parse_datetime(exported_at), frozenset(export_ids))
 
     def covers(self, export: Export) -> bool:
         """Whether the export was loaded, or a newer one was."""
@@ -52,14 +40,6 @@ def is_obsolete(export: Export, bookmark: Bookmark | None) -> bool:
     return export.status == "completed" and bookmark is not None and export.completed_at <= bookmark.instant
 
 
-def bookmark_after(export: Export, bookmark: Bookmark | None) -> Bookmark:
-    """Return the bookmark after the last row of an export: it never moves backwards."""
-    if not is_newest(export, bookmark):
-        return cast("Bookmark", bookmark)
-    loaded = bookmark.export_ids if bookmark and bookmark.instant == export.completed_at else frozenset()
-    return Bookmark(export.exported_at, export.completed_at, loaded | {export.id})
-
-
 def snapshots_of(model: str, exports: Iterable[Export]) -> list[Export]:
     """Return the exports of a model that are snapshots: completed, and without a filter; oldest first."""
     return oldest_first(e for e in exports if e.model == model and e.status == "completed" and not e.is_part)
@@ -71,51 +51,42 @@ def reads_all(config: Mapping[str, Any]) -> bool:
 
 
 def select_unread(
-    completed: Sequence[Export],
-    bookmark: Bookmark | None,
-    *,
-    snapshots: str,
-    start: datetime | None = None,
-    is_full_table: bool = False,
+    completed: Sequence[Export], bookmark: Bookmark | None, config: Mapping[str, Any], *, is_full_table: bool
 ) -> list[Export]:
-    """Select the exports of one model whose rows are to be read.
+    """Select those of a model's snapshots whose rows are read; `completed` and the result are sorted, oldest first.
 
-    Args:
-        completed: The snapshots of the model, oldest first.
-        bookmark: What was loaded.
-        snapshots: `latest` for the newest completion, `all` for every unread one.
-        start: The earliest completion.
-        is_full_table: Whether what was loaded is read again; what is older never is.
-
-    Returns:
-        Exports, oldest first.
+    With FULL_TABLE, what was loaded is read again; what is older never is.
     """
+    start = _start(config)
     chosen = [e for e in completed if start is None or e.completed_at >= start]
-    if chosen and snapshots == "latest":
+    if chosen and config["snapshots"] == "latest":
         chosen = [e for e in chosen if e.completed_at == chosen[-1].completed_at]
     if bookmark and is_full_table:
         return [e for e in chosen if is_newest(e, bookmark)]
     return [e for e in chosen if bookmark is None or not bookmark.covers(e)]
 
 
-def between(completed: Sequence[Export], bookmark: Bookmark | None, export: Export) -> list[str]:
-    """Return the ids of the snapshots before an export that the bookmark does not cover."""
-    if bookmark is None:
+def _start(config: Mapping[str, Any]) -> datetime | None:
+    return parse_datetime(config["start_date"]) if config.get("start_date") else None
+
+
+def between(
+    listed: Iterable[Export], bookmark: Bookmark | None, export: Export, config: Mapping[str, Any]
+) -> list[str]:
+    """Return the ids of the snapshots between the bookmark and an export; with `snapshots: all` there are none."""
+    if bookmark is None or reads_all(config):
         return []
-    return [e.id for e in completed if e.completed_at < export.completed_at and not bookmark.covers(e)]
+    snapshots = snapshots_of(export.model, listed)
+    return [e.id for e in snapshots if e.completed_at < export.completed_at and not bookmark.covers(e)]
 
 
-@dataclass(frozen=True)
-class RequestPlan:
-    """What `request_exports` does for a model.
-
-    Args:
-        reused: The export that an earlier run requested and that is still to be read.
-        is_needed: Whether a fresh export is requested.
-    """
+class RequestPlan(NamedTuple):
+    """What `request_exports` does for a model."""
 
     reused: Export | None
+    """The export that an earlier run requested and that is read now."""
     is_needed: bool
+    """Whether a fresh export is requested."""
 
 
 def plan_request(
@@ -126,17 +97,9 @@ def plan_request(
     now: datetime,
     max_age: timedelta,
 ) -> RequestPlan:
-    """Decide what happens to the export that an earlier run requested.
+    """Decide what happens to the export that an earlier run requested, and whether a fresh one is requested.
 
-    Args:
-        requested_id: Its id, from the state.
-        exports: All exports.
-        bookmark: What was loaded.
-        now: The present.
-        max_age: Age up to which a completed export counts as fresh.
-
-    Returns:
-        The export to read, if any, and whether a fresh one is requested.
+    A completed export counts as fresh up to `max_age`.
     """
     requested = next((e for e in exports if e.id == requested_id), None)
     if requested is None or is_obsolete(requested, bookmark):
@@ -149,13 +112,13 @@ def plan_request(
 
 
 def nothing_read_reason(
-    model: str, completed: Sequence[Export], bookmark: Bookmark | None, *, start: datetime | None
+    model: str, completed: Sequence[Export], bookmark: Bookmark | None, config: Mapping[str, Any]
 ) -> tuple[str, bool]:
     """Say why no export of a model is read, and whether that is worth a warning."""
     if not completed:
         text = f"There is no completed export of {model} yet: make one in Dynamic's dashboard, or set request_exports."
         return text, True
-    newest = completed[-1].id
+    newest, start = completed[-1].id, _start(config)
     if start and completed[-1].completed_at < start:
         return f"Nothing of {model} is read: the newest completed export, {newest}, is older than start_date.", True
     if bookmark and newest in bookmark.export_ids:
@@ -164,56 +127,35 @@ def nothing_read_reason(
     return text, False
 
 
-def passed_over_notes(
+def unread_notes(
     model: str, exports: Iterable[Export], bookmark: Bookmark | None, known: Sequence[str] | None
 ) -> list[str]:
-    """Name the completed exports of a model that are never read unless `export_ids` names them.
+    """Name the exports of a model that are never read unless `export_ids` names them, each in one run.
 
-    Args:
-        model: `users` or `visits`.
-        exports: All exports.
-        bookmark: What was loaded.
-        known: With `snapshots: all`, `short_id` of those that were listed in the run before; None where unknown.
-
-    Returns:
-        Lines for the log; none for what earlier runs have named.
+    `known` is the `short_id` of each export that was listed in the run before, or None without `snapshots: all`.
     """
-    completed = [e for e in oldest_first(exports) if e.model == model and e.status == "completed"]
-    notes = []
-    parts = [e for e in completed if e.is_part and (bookmark is None or e.completed_at > bookmark.instant)]
+    exports = [e for e in oldest_first(exports) if e.model == model]
+    unread = [e for e in exports if bookmark is None or e.completed_at > bookmark.instant]
+    notes = [f"{e.failure_reason}." for e in unread if e.failure_reason]
+    if len(notes) > 1 and bookmark is None:
+        notes = [f"{plural(len(notes), 'export')} of {model} can't be read. The newest: {notes[-1]}"]
+    parts = [e for e in unread if e.status == "completed" and e.is_part]
     if parts:
-        notes.append(
-            f"{plural(len(parts), 'export')} of {model} passed over, because a filter made only a part:"
-            f" {_ids(parts)}. To read one, name it in export_ids."
-        )
+        notes.append(_naming(parts, "passed over, because a filter made only a part"))
     if bookmark is None or known is None:
         return notes
-    loaded = bookmark.export_ids
-    late = [e for e in completed if not e.is_part and bookmark.covers(e) and e.id not in loaded]
-    late = [e for e in late if short_id(e.id) not in known]
-    if late:
-        notes.append(
-            f"{plural(len(late), 'export')} of {model} appeared after a newer one was loaded, and is not read:"
-            f" {_ids(late)}. To read one, name it in export_ids."
-        )
+    covered = [e for e in snapshots_of(model, exports) if bookmark.covers(e) and e.id not in bookmark.export_ids]
+    if late := [e for e in covered if short_id(e.id) not in known]:
+        notes.append(_naming(late, "appeared after a newer one was loaded, and is not read"))
     return notes
 
 
+def _naming(exports: Sequence[Export], why: str) -> str:
+    count = len(exports)
+    ids = ", ".join(e.id for e in exports[-3:]) + (f" and {count - 3} more" if count > 3 else "")  # noqa: PLR2004 (short)
+    return f"{plural(count, 'export')} of {exports[0].model} {why}: {ids}. To read one, name it in export_ids."
+
+
 def short_id(export_id: str) -> str:
-    """Return what tells the exports of a list apart in few characters: the state holds one for each."""
+    """Distinguish the exports of a list in few characters: the state holds one for each."""
     return blake2b(export_id.encode(), digest_size=4).hexdigest()
-
-
-def failed_notes(model: str, exports: Iterable[Export], bookmark: Bookmark | None) -> list[str]:
-    """Name the failed exports of a model that are newer than the bookmark; in one line before the first load."""
-    failed = [e for e in oldest_first(exports) if e.model == model and e.failure_reason]
-    if bookmark:
-        return [f"{e.failure_reason}." for e in failed if e.completed_at > bookmark.instant]
-    if len(failed) > 1:
-        return [f"{plural(len(failed), 'export')} of {model} can't be read. The newest: {failed[-1].failure_reason}."]
-    return [f"{e.failure_reason}." for e in failed]
-
-
-def _ids(exports: Sequence[Export]) -> str:
-    shown = ", ".join(e.id for e in exports[-3:])
-    return shown if len(exports) <= 3 else f"{shown} and {len(exports) - 3} more"  # noqa: PLR2004 (a short line)

@@ -11,32 +11,33 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
+from tap_dynamic.datetimes import parse_datetime
 from tap_dynamic.errors import TapError
-from tap_dynamic.load.selection import Bookmark, bookmark_after, is_newest, is_obsolete, short_id
+from tap_dynamic.load.selection import Bookmark, is_obsolete
 from tap_dynamic.redaction import first_line
 from tap_dynamic.table.layout import KnownTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from typing_extensions import Self
-
     from tap_dynamic.api.exports import Export
-    from tap_dynamic.table.layout import Layout
+    from tap_dynamic.load.plan import LoadPlan
 
 ADVICE = "Repair it, or run a full refresh."
 
 
 class Holding(msgspec.Struct, frozen=True, array_like=True):
-    """An export of which the table may hold rows.
+    """An export whose rows the table may hold.
 
     Args:
         export_id: Its id.
         fingerprint: What its rows look like; None if its load did not compare rows.
+        is_whole: Whether its load ended, so that the table got all of its rows.
     """
 
     export_id: str
     fingerprint: str | None = None
+    is_whole: bool = False
 
 
 class RowState(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,16 +47,15 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
         environment_id: The environment whose exports were loaded.
         replication_key: The name of the replication key.
         replication_key_value: The completion of the newest export that was loaded.
-        export_ids: The exports that were loaded of that very instant.
-        requested_export_id: The export that was requested and is still to be read.
+        export_ids: The exports with that completion that were loaded.
+        requested_export_id: The export that was requested and not yet read.
         key_properties: The key of the table; empty before the first load.
         columns: The names of its columns that are not documented ones.
         text_columns: Documented columns that were loaded as text.
         row_count: The number of rows of the export that was loaded last.
         table_version: The version of the last full load, where its messages had one.
         last_version: The largest version of any load.
-        holdings: The exports of which the table may hold rows: one where it is clean, more after an interrupted load.
-        unfinished: Those of them whose load did not end.
+        holdings: The exports whose rows the table may hold: one where it is clean, more after an interrupted load.
         holdings_bookmark: The bookmark that the holdings belong to: its time and its exports.
         known_exports: With `snapshots: all`, `short_id` of the exports that were listed in the last run.
     """
@@ -72,20 +72,15 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
     table_version: int | None = None
     last_version: int | None = None
     holdings: list[Holding] = []
-    unfinished: list[str] = []
     holdings_bookmark: list[str] = []
     known_exports: list[str] | None = None
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], place: str = "the state of a stream") -> Self:
-        """Read the stream's part of the state.
-
-        Args:
-            values: The part; what is unknown is the SDK's, or of an earlier version, and ignored.
-            place: What it is, for messages.
+    def parse(cls, values: Mapping[str, Any], place: str = "the state of a stream") -> RowState:
+        """Read a stream's part of the state; unknown fields are the SDK's, or of an earlier version, and ignored.
 
         Raises:
-            TapError: If it is corrupt.
+            TapError: If it is corrupt; the message names the place, and holds no value.
         """
         try:
             state = msgspec.convert(values, cls)
@@ -107,9 +102,8 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def bookmark(self) -> Bookmark | None:
         """What was loaded."""
-        if self.replication_key_value is None:
-            return None
-        return Bookmark.of(self.replication_key_value, self.export_ids or ())
+        value = self.replication_key_value
+        return None if value is None else Bookmark(parse_datetime(value), frozenset(self.export_ids or ()))
 
     @property
     def table(self) -> KnownTable:
@@ -118,26 +112,18 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def held(self) -> list[Holding]:
-        """The exports of which the table may hold rows, as far as the state belongs together."""
+        """The exports whose rows the table may hold, if the state knows them for its bookmark."""
         if self.holdings_bookmark == bookmark_values(self):
-            return list(self.holdings)
-        return [Holding(export_id) for export_id in sorted(self.export_ids or ())] if self.bookmark else []
+            return self.holdings
+        return [Holding(i, is_whole=True) for i in sorted(self.export_ids or ())] if self.bookmark else []
 
     @property
     def has_base(self) -> bool:
         """Whether the table holds all rows of some export."""
-        return any(h.export_id not in self._unfinished for h in self.held)
-
-    @property
-    def _unfinished(self) -> list[str]:
-        return self.unfinished if self.holdings_bookmark == bookmark_values(self) else []
+        return any(holding.is_whole for holding in self.held)
 
     def check_environment(self, environment_id: str) -> None:
-        """Refuse the state of another environment.
-
-        Raises:
-            TapError: If the state names another one.
-        """
+        """Raise a `TapError` if the state is that of another environment."""
         if self.environment_id not in {None, environment_id}:
             msg = (
                 f"The state belongs to environment {first_line(self.environment_id)}, not to environment_id"
@@ -146,94 +132,45 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
             )
             raise TapError(msg)
 
-    # --- what happens to it
-
-    def requested(self, export_id: str) -> Self:
-        """Remember the export that was requested."""
-        return replace(self, requested_export_id=export_id)
-
-    def without_request(self, exports: Iterable[Export]) -> Self:
+    def without_request(self, exports: Iterable[Export]) -> RowState:
         """Drop the requested export where it is one of these and not newer than the bookmark."""
         is_dropped = any(e.id == self.requested_export_id and is_obsolete(e, self.bookmark) for e in exports)
         return replace(self, requested_export_id=None) if is_dropped else self
 
-    def with_table(self, layout: Layout) -> Self:
-        """Remember the table that a SCHEMA message makes."""
-        return replace(
+    def begun(self, plan: LoadPlan) -> RowState:
+        """Remember what a load leaves behind if it is interrupted: its SCHEMA message is written."""
+        layout = plan.layout
+        state = replace(
             self,
             key_properties=list(layout.key),
             columns=list(dict.fromkeys((*self.columns, *layout.remembered))),
             text_columns=sorted(layout.text_columns),
         )
+        return with_holdings(state, plan.holdings) if plan.is_remembered else state
 
-    def begun(self, export: Export, *, held: Iterable[Holding], fingerprint: str | None) -> Self:
-        """Remember that the table may hold rows of an export from now on.
-
-        Args:
-            export: The export.
-            held: The exports of which the table may hold rows already.
-            fingerprint: What the rows look like; None where they are not compared.
-        """
-        looks = {h.export_id: h.fingerprint for h in self.held}
-        holdings = {h.export_id: h for h in held}
-        # Until the load ends, the table may have rows of both looks: they are not comparable.
-        is_alike = looks.get(export.id, fingerprint) == fingerprint
-        holdings[export.id] = Holding(export.id, fingerprint if is_alike else None)
-        unfinished = [i for i in self._unfinished if i in holdings]
-        if export.id not in looks or export.id in unfinished:
-            unfinished = [*(i for i in unfinished if i != export.id), export.id]
-        return replace(
-            self,
-            holdings=list(holdings.values()),
-            unfinished=unfinished,
-            holdings_bookmark=bookmark_values(self),
-        )
-
-    def committed(  # noqa: PLR0913 (what a load leaves behind)
-        self,
-        export: Export,
-        *,
-        replication_key: str,
-        holdings: Iterable[Holding],
-        rows: int,
-        version: int | None,
-        moves_bookmark: bool,
-    ) -> Self:
-        """Remember that the last row of an export is written.
-
-        Args:
-            export: The export.
-            replication_key: The name of the replication key.
-            holdings: The exports of which the table may hold rows now.
-            rows: The number of rows of the file.
-            version: The version of the table.
-            moves_bookmark: Whether the export counts as loaded.
-        """
-        state = replace(self, requested_export_id=None) if self.requested_export_id == export.id else self
-        if moves_bookmark and is_newest(export, self.bookmark):
-            after = bookmark_after(export, self.bookmark)
+    def committed(self, plan: LoadPlan, rows: int) -> RowState:
+        """Remember that the last row of an export is written, given the number of rows of its file."""
+        state, export, last = self, plan.export, self.bookmark
+        if state.requested_export_id == export.id:
+            state = replace(state, requested_export_id=None)
+        if plan.moves_bookmark:
+            others = last.export_ids if last and last.instant == export.completed_at else ()
             state = replace(
                 state,
-                replication_key=replication_key,
-                replication_key_value=after.exported_at,
-                export_ids=sorted(after.export_ids),
+                replication_key="_sdc_exported_at",
+                replication_key_value=export.exported_at,
+                export_ids=sorted({*others, export.id}),
             )
             if rows:
-                state = replace(state, row_count=rows, table_version=version)
-        if version is not None:
-            state = replace(state, last_version=max(version, self.last_version or 0))
-        left = list(holdings)
-        unfinished = [h.export_id for h in left if h.export_id in self._unfinished and h.export_id != export.id]
-        return replace(state, holdings=left, unfinished=unfinished, holdings_bookmark=bookmark_values(state))
+                state = replace(state, row_count=rows, table_version=plan.version)
+        if plan.version is not None:
+            state = replace(state, last_version=max(plan.version, self.last_version or 0))
+        return with_holdings(state, plan.holdings_after(rows))
 
-    def knowing(self, export_ids: Iterable[str] | None) -> Self:
-        """Remember the exports that are listed."""
-        known = None if export_ids is None else sorted(map(short_id, export_ids))
-        return replace(self, known_exports=known)
 
-    def of_environment(self, environment_id: str) -> Self:
-        """Name the environment."""
-        return replace(self, environment_id=environment_id)
+def with_holdings(state: RowState, holdings: Iterable[Holding]) -> RowState:
+    """Remember the exports whose rows the table may hold."""
+    return replace(state, holdings=list(holdings), holdings_bookmark=bookmark_values(state))
 
 
 def bookmark_values(state: RowState) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from tap_dynamic.errors import plural
@@ -19,12 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Summary:
-    """What was loaded into a stream in a run.
-
-    Args:
-        stream: The stream's name.
-        logger: Receives the lines.
-    """
+    """What was loaded into a stream in a run."""
 
     stream: str
     logger: logging.Logger
@@ -41,14 +36,11 @@ class Summary:
         self.rows += tally.emitted
         self.columns = len(plan.layout.names)
         self.seconds += tally.seconds
-        if plan.counts:
-            self.counts["deleted"] += plan.counts.deleted
         if plan.is_full:
             self.counts["not compared"] += tally.read
+            self.counts["deleted"] += plan.counts.deleted if plan.counts else 0
         elif plan.counts:
-            self.counts["added"] += plan.counts.added
-            self.counts["changed"] += plan.counts.changed
-            self.counts["unchanged"] += plan.counts.unchanged
+            self.counts.update(asdict(plan.counts))
 
     def log_once(self, export_id: str, notes: Iterable[Note]) -> None:
         """Log lines about an export, the same text only once in a run."""
@@ -59,11 +51,7 @@ class Summary:
                 self.logger.log(level, "Export %s: %s.", export_id, note.text)
 
     def log_summary(self, *, with_changes: bool) -> None:
-        """Log the run in one line, if an export was read.
-
-        Args:
-            with_changes: Whether rows were compared with those of earlier exports.
-        """
+        """Log the run in one line, if an export was read; with the numbers of changes where rows were compared."""
         if not self.exports:
             return
         counts = [plural(self.exports, "export") + " read", plural(self.rows, "row"), plural(self.columns, "column")]

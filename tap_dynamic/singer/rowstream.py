@@ -8,12 +8,13 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
 from typing_extensions import override
 
 from tap_dynamic.errors import FileUnusable, TapError, plural
 from tap_dynamic.file.reader import CsvFile
-from tap_dynamic.load.changes import too_many_deleted
-from tap_dynamic.load.prepare import Circumstances, prepare_load
+from tap_dynamic.load.plan import Load, check_deleted
+from tap_dynamic.load.prepare import prepare_load
 from tap_dynamic.load.state import RowState
 from tap_dynamic.load.summary import Summary
 from tap_dynamic.redaction import first_line
@@ -72,7 +73,7 @@ class RowStream(LoadingStream):
     @state.setter
     def state(self, state: RowState) -> None:
         if state != self.state:
-            self.stream_state.update(state.of_environment(self.api.environment_id).values())
+            self.stream_state.update(replace(state, environment_id=self.api.environment_id).values())
 
     @property
     def is_full_table(self) -> bool:
@@ -98,7 +99,7 @@ class RowStream(LoadingStream):
             raise FileUnusable(msg)
         try:
             with contextlib.ExitStack() as stack:
-                plan = prepare_load(export, listed, self._circumstances, partial(self._fetch, stack), stack)
+                plan = prepare_load(self._new_load(export, listed), partial(self._fetch, stack), stack)
                 self.summary.log_once(export.id, plan.notes)
                 with self.loading(plan) as tally:
                     self.sync({"export_id": export.id})  # calls `begin`
@@ -112,11 +113,12 @@ class RowStream(LoadingStream):
         columns, key = plural(len(plan.layout.names), "column"), first_line(", ".join(plan.layout.key))
         self.verdict = (f"export {export.id} is readable and has {columns}; the key is {key}", True)
 
-    @property
-    def _circumstances(self) -> Circumstances:
+    def _new_load(self, export: Export, listed: Sequence[Export]) -> Load:
         self._version_floor = now = max(int(time.time()), self._version_floor + 1)
         entry = self._tap.input_catalog.get_stream(self.name) if self._tap.input_catalog else None
-        return Circumstances(
+        return Load(
+            export,
+            listed,
             self.config,
             self.state,
             parse_catalog(entry, self.effective_schema.get("properties", {}), self.mask, self.candidates),
@@ -137,9 +139,7 @@ class RowStream(LoadingStream):
     def begin(self, plan: LoadPlan) -> None:
         """Remember in the state what a load leaves behind that ends here: its SCHEMA message is written."""
         if not self.is_dry_run:
-            before, after = self.state, self.state.with_table(plan.layout)
-            if plan.is_remembered:
-                after = after.begun(plan.export, held=plan.holdings, fingerprint=plan.fingerprint)
+            before, after = self.state, self.state.begun(plan)
             if after != before:
                 self.state = after
                 self.write_state()
@@ -149,20 +149,11 @@ class RowStream(LoadingStream):
         rows, state, notes = plan.rows(tally.read), self.state, list(tally.notes())
         if rows and plan.replaces_table:
             before = state.row_count or 0
-            if problem := too_many_deleted(before - rows, before, self.config["max_deleted_percent"]):
-                msg = f"{plan.label}: {problem}."
-                raise TapError(msg)
+            check_deleted(plan.label, before - rows, before, self.config["max_deleted_percent"])
             notes += self.activate_version(plan.version or 0)
         elif not rows and (plan.version is not None or plan.fingerprint):
             notes.append(Note("the file has no rows: none are deleted from the table", is_warning=True))
-        self.state = state.committed(
-            plan.export,
-            replication_key=self.replication_key,
-            holdings=plan.holdings_after(rows),
-            rows=rows,
-            version=plan.version,
-            moves_bookmark=plan.moves_bookmark,
-        )
+        self.state = state.committed(plan, rows)
         self.write_state()
         self.summary.log_once(plan.export.id, notes)
         self.summary.add(plan, tally)

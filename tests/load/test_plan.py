@@ -1,214 +1,45 @@
-"""Rules of load/plan.py: layout and key of a file, what it is compared with, and what a load emits."""
+"""Rules of load/plan.py: what a file is compared with, and what a load emits."""
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tap_dynamic.errors import FileUnusable, TapError
-from tap_dynamic.file.sample import HEAD_SIZE
-from tap_dynamic.load.changes import Changes, Rows, fingerprint, too_many_deleted
-from tap_dynamic.load.fitting import fit_file
+from tap_dynamic.errors import TapError
+from tap_dynamic.load.changes import Changes, Rows, fingerprint_of
 from tap_dynamic.load.index import Counts
-from tap_dynamic.load.plan import MAX_COMPARED, Comparison, LoadPlan, has_versions, plan_comparison, plan_load
+from tap_dynamic.load.plan import (
+    MAX_COMPARED,
+    Comparison,
+    LoadPlan,
+    check_deleted,
+    has_versions,
+    plan_comparison,
+    plan_load,
+)
 from tap_dynamic.load.state import Holding, RowState
 from tap_dynamic.table.columns import FALLBACK_KEY
+from tap_dynamic.table.fit import fit_layout
 from tap_dynamic.table.layout import KnownTable, Layout, StreamCatalog
-from tests.builders import at, csv_file, export
+from tests.builders import CONFIG, SDC, at, csv_file, export, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LOGGER = logging.getLogger("test")
-TEXT: dict[str, Any] = {"type": ["string", "null"]}
-BOOLEAN: dict[str, Any] = {"type": ["boolean", "null"]}
-SDC: dict[str, dict[str, Any]] = {
-    "_sdc_export_id": {"type": "string"},
-    "_sdc_exported_at": {"type": "string", "format": "date-time"},
-    "_sdc_row_number": {"type": "integer"},
-}
-DOCUMENTED = {"user_id": TEXT, "credential": TEXT, "id": TEXT, "enabled": BOOLEAN, "flag": BOOLEAN, **SDC}
-CATALOG = StreamCatalog(DOCUMENTED)
-CANDIDATES = (("user_id", "credential"), ("id",), ("user_id",))
-
-# --- the layout of a file
-
-
-def fit(lines: Sequence[str], catalog: StreamCatalog = CATALOG, table: KnownTable = KnownTable()) -> Layout:  # noqa: B008 (frozen)
-    """Fit a file."""
-    file = csv_file(*lines)
-    return fit_file(file, catalog, table, documented=DOCUMENTED, candidates=CANDIDATES, logger=LOGGER)
-
-
-def warnings(layout: Layout) -> list[str]:
-    """The notes that are warnings."""
-    return [note.text for note in layout.notes if note.is_warning]
-
-
-MANY = [f"{number}," for number in range(HEAD_SIZE // 4)]
-"""More than a sample has."""
-KEYS: dict[str, tuple[list[str], tuple[str, ...] | None, tuple[str, ...], str | None]] = {
-    # name: (file, key that the user sets, key, part of the warning)
-    "the first candidate": (["user_id,credential,id", "1,a,x"], None, ("user_id", "credential"), None),
-    "the second": (["id,credential,x", "1,a,"], None, ("id",), None),
-    "the third": (["x,user_id", ",1"], None, ("user_id",), None),
-    "in another case": (["USER_ID,Credential", "1,a"], None, ("user_id", "credential"), None),
-    "a user without credential": (["user_id,credential", "1,", "2,"], None, ("user_id", "credential"), None),
-    "two credentials": (["user_id,credential", "1,a", "1,b", "1,"], None, ("user_id", "credential"), None),
-    "none of them": (["x,y", "1,2"], None, FALLBACK_KEY, "because the file has none of the columns that could be one"),
-    "a file without rows": (["user_id,credential"], None, ("user_id", "credential"), None),
-    "two rows alike": (
-        ["user_id,credential", "1,a", "2,a", "1,a"],
-        None,
-        FALLBACK_KEY,
-        "because user_id, credential is the same in rows 1 and 3",
-    ),
-    "two rows alike, without credential": (
-        ["user_id,credential", "1,", "1,"],
-        None,
-        FALLBACK_KEY,
-        "because user_id, credential is the same in rows 1 and 2",
-    ),
-    "the first column is empty": (
-        ["user_id,credential", "1,a", ",b"],
-        None,
-        FALLBACK_KEY,
-        "because user_id is empty in row 2",
-    ),
-    "no other candidate is tried": (["id,user_id", "1,a", "1,b"], None, FALLBACK_KEY, "id is the same in rows 1 and 2"),
-    "far behind the sample": (
-        ["id,x", *MANY, "7,"],
-        None,
-        FALLBACK_KEY,
-        f"because id is the same in rows 8 and {len(MANY) + 1}",
-    ),
-    "the user's": (["id,x", "1,a", "1,b"], ("x",), ("x",), None),
-    "the user's in another case": (["ID,X", "1,a"], ("x",), ("X",), None),
-    "the user's is not unique": (["id,x", "1,a", "2,a"], ("x",), FALLBACK_KEY, "because x is the same in rows 1 and 2"),
-    "the user's is not in the file": (["id,x", "1,a"], ("email",), FALLBACK_KEY, "the file has no column 'email'"),
-    "the user's has cells of another type far behind: keys are compared as text": (
-        ["id,flag", *(f"{line}true" for line in MANY), "x,soon", "0,true"],
-        ("id", "flag"),
-        FALLBACK_KEY,
-        f"because id, flag is the same in rows 1 and {len(MANY) + 2}",
-    ),
-    "the user's has cells of another type far behind, and is unique as text": (
-        ["id,flag", *(f"{line}true" for line in MANY), "0,1", "x,soon"],
-        ("id", "flag"),
-        ("id", "flag"),
-        None,
-    ),
-    "the user's is the row number": (["id", "1", "1"], FALLBACK_KEY, FALLBACK_KEY, None),
-}
-
-
-@pytest.mark.parametrize(("lines", "of_user", "key", "warning"), KEYS.values(), ids=KEYS)
-def test_the_key_of_a_first_load(
-    lines: list[str], of_user: tuple[str, ...] | None, key: tuple[str, ...], warning: str | None
-) -> None:
-    layout = fit(lines, StreamCatalog(DOCUMENTED, frozenset(), of_user))
-    assert layout.key == key
-    found = [text for text in warnings(layout) if "the key is" in text]
-    assert len(found) == (warning is not None)
-    assert (warning or "") in "".join(found)
-
-
-TABLE_KEYS: dict[str, tuple[list[str], tuple[str, ...], tuple[str, ...] | None, tuple[str, ...], str | None]] = {
-    # name: (file, key of the table, key that the user sets, key, part of the warning)
-    "it stays": (["user_id,credential,id", "1,a,x"], ("id",), None, ("id",), None),
-    "the file spells it otherwise": (["ID", "1"], ("id",), None, ("id",), None),
-    "the user's replaces it": (["id,x", "1,a"], ("id",), ("x",), ("x",), None),
-    "the row number stays, and a line says how to get a key": (
-        ["id", "1"],
-        FALLBACK_KEY,
-        None,
-        FALLBACK_KEY,
-        "to have the key id, load into a new table (--full-refresh)",
-    ),
-    "the row number stays, whatever the user sets": (["x,y", "1,2"], FALLBACK_KEY, ("x",), FALLBACK_KEY, None),
-}
-
-
-@pytest.mark.parametrize(("lines", "of_table", "of_user", "key", "warning"), TABLE_KEYS.values(), ids=TABLE_KEYS)
-def test_the_key_of_a_later_load(
-    lines: list[str],
-    of_table: tuple[str, ...],
-    of_user: tuple[str, ...] | None,
-    key: tuple[str, ...],
-    warning: str | None,
-) -> None:
-    layout = fit(lines, StreamCatalog(DOCUMENTED, frozenset(), of_user), KnownTable(of_table, of_table))
-    assert layout.key == key
-    assert (warning or "") in "".join(warnings(layout))
-    assert bool(warnings(layout)) == bool(warning)
-
-
-@pytest.mark.parametrize("of_user", [None, ("email",)])
-def test_a_later_file_without_the_key_is_an_error(of_user: tuple[str, ...] | None) -> None:
-    catalog = StreamCatalog(DOCUMENTED, frozenset(), of_user)
-    with pytest.raises(TapError, match=r"email can't be the key: the file has no column 'email'\. Set the stream's"):
-        fit(["id,x", "1,a"], catalog, KnownTable(("email",), ("email",)))
-
-
-TYPES: dict[str, tuple[list[str], StreamCatalog, KnownTable, str, bool]] = {
-    # name: (file, catalog, table, type of `enabled`, whether a warning names it)
-    "as documented": (["id,enabled", "1,true", "2,"], CATALOG, KnownTable(), "boolean", False),
-    "the head contradicts": (["id,enabled", "1,yes"], CATALOG, KnownTable(), "string", True),
-    "a row far behind the sample contradicts": (["id,enabled", *MANY, "x,yes"], CATALOG, KnownTable(), "string", True),
-    "text before": (
-        ["id,enabled", "1,true"],
-        CATALOG,
-        KnownTable(("id",), (), frozenset({"enabled"})),
-        "string",
-        False,
-    ),
-    "a later load: the head decides": (["id,enabled", "1,yes"], CATALOG, KnownTable(("id",)), "string", True),
-    "a later load: rows behind it are an error then": (
-        ["id,enabled", *MANY, "x,yes"],
-        CATALOG,
-        KnownTable(("id",)),
-        "boolean",
-        False,
-    ),
-    "the user insists on another type": (
-        ["id,enabled", *MANY, "x,yes"],
-        StreamCatalog({**DOCUMENTED, "enabled": {"type": ["integer", "null"]}}),
-        KnownTable(),
-        "integer",
-        False,
-    ),
-}
-
-
-@pytest.mark.parametrize(("lines", "catalog", "table", "kind", "is_named"), TYPES.values(), ids=TYPES)
-def test_types_are_verified_over_the_whole_first_file(
-    lines: list[str], catalog: StreamCatalog, table: KnownTable, kind: str, *, is_named: bool
-) -> None:
-    layout = fit(lines, catalog, table)
-    assert {column.name: column.kind for column in layout.columns}["enabled"] == kind
-    assert any("loaded as text" in text and "enabled" in text for text in warnings(layout)) is is_named
-    assert ("enabled" in layout.text_columns) == (kind == "string")
-
-
-def test_key_and_types_may_fail_at_once() -> None:
-    layout = fit(["id,enabled,flag", *(f"{line}," for line in MANY), "7,yes,true"])
-    assert layout.key == FALLBACK_KEY
-    assert layout.text_columns == {"enabled"}
-    assert len(warnings(layout)) == 2
-
-
-def test_text_that_is_no_csv_is_unusable() -> None:
-    with pytest.raises(FileUnusable, match=r"it is text, not CSV\. Make a new export"):
-        fit(["Sorry, we could not find that, or it is gone"])
-
-
 # --- what a file is compared with
 
 A, B, C = export("a", at(1)), export("b", at(2)), export("c", at(3))
-LAYOUT = fit(["id,x", "1,a"], StreamCatalog(DOCUMENTED, frozenset(), ("id",)))
-ROWS_WITHOUT_KEY = fit(["x,y", "1,a"])
+PROPERTIES: dict[str, dict[str, Any]] = {"id": {"type": "string"}, "x": {"type": ["string", "null"]}}
+FILE, EMPTY = csv_file("id,x", "1,a", "2,b"), csv_file("id,x")
+
+
+def fit(key: tuple[str, ...], properties: Any = PROPERTIES, deselected: str = "") -> Layout:
+    """The layout of the file with a key."""
+    return fit_layout(FILE.sample, StreamCatalog(properties, frozenset({deselected})), KnownTable(), SDC, key)
+
+
+LAYOUT, ROWS_WITHOUT_KEY = fit(("id",)), fit(FALLBACK_KEY)
 LISTED = ("a", "b", "c", "p", "q")
 LOADED: dict[str, Any] = {
     "replication_key_value": at(1),
@@ -216,190 +47,105 @@ LOADED: dict[str, Any] = {
     "key_properties": ["id"],
     "table_version": 7,
     "row_count": 20,
-    "holdings": [["a", "f"]],
+    "holdings": [["a", "f", True]],
     "holdings_bookmark": [at(1), "a"],
 }
 NO_LOAD = "there is no earlier load to compare with"
 NO_KEY = "rows without a unique key can't be compared"
+NO_VERSION = "the last load had no version for ACTIVATE_VERSION messages"
 OTHER_SHAPE = "columns, types, key or maps differ from those of the last load"
 NOT_COMPARED = "the last load was without changes_only"
-OFF = {**LOADED, "holdings": [["a", None]]}
+FULL_TABLE = "the replication method is FULL_TABLE"
+LOST = "and older deletions can't be seen"
 GONE = "1 of 2 earlier exports no longer exist"
 ALL_GONE = "1 of 1 earlier exports no longer exist"
-MANY_BETWEEN = [f"n{number:02}" for number in range(40)]
+TOO_MANY = "31 earlier exports may have left rows, of which 30 are compared"
+UNVERSIONED = {**LOADED, "table_version": None}
+OFF = {**LOADED, "holdings": [["a", None, True]]}
+FIRST = {"key_properties": ["id"], "holdings_bookmark": [""]}
+OLD = {name: LOADED[name] for name in ("replication_key_value", "export_ids", "key_properties")}
+MANY = [f"n{number:02}" for number in range(40)]
+WITH_MANY = ("a", *MANY)
 
-Compared = tuple[dict[str, Any], dict[str, Any], list[str], list[str], str | None, str | None]
-COMPARISONS: dict[str, Compared] = {
-    # name: (state, arguments, ids of the holdings, ids of the files, why all rows are emitted, what is lost)
-    "one night after another": (LOADED, {}, ["a"], ["a"], None, None),
-    "the first load": ({}, {}, [], [], NO_LOAD, None),
-    "the first load, again": (
-        {"key_properties": ["id"], "holdings": [["c", "f"]], "holdings_bookmark": [""]},
+
+def held(*others: list[Any]) -> dict[str, Any]:
+    """A state that names more exports."""
+    return {**LOADED, "holdings": [["a", "f", True], *others]}
+
+
+# name: (state, arguments, ids of the holdings, ids of the files, why all rows are emitted, what is lost)
+COMPARISONS: dict[str, tuple[dict[str, Any], dict[str, Any], str, str, str | None, str | None]] = {
+    "one night after another": (LOADED, {}, "a", "a", None, None),
+    "the first load": ({}, {}, "", "", NO_LOAD, None),
+    "the first load, again": ({**FIRST, "holdings": [["c", "f"]]}, {}, "", "", NO_LOAD, None),
+    "the first load was of an older one: its rows may be there": (
+        {**FIRST, "holdings": [["a", "f"]]},
         {},
-        [],
-        [],
+        "a",
+        "a",
         NO_LOAD,
         None,
     ),
-    "the first load was of an older export: its rows may be there": (
-        {"key_properties": ["id"], "holdings": [["a", "f"]], "unfinished": ["a"], "holdings_bookmark": [""]},
-        {},
-        ["a"],
-        ["a"],
-        NO_LOAD,
-        None,
-    ),
-    "interrupted before": ({**LOADED, "holdings": [["a", "f"], ["c", "f"]]}, {}, ["a"], ["a"], None, None),
-    "an older night was interrupted": (
-        {**LOADED, "holdings": [["a", "f"], ["p", "f"]]},
-        {},
-        ["a", "p"],
-        ["a", "p"],
-        None,
-        None,
-    ),
-    "one between, whose state may be lost": (LOADED, {"between": ["b"]}, ["a", "b"], ["a", "b"], None, None),
-    "one between that is remembered": (
-        {**LOADED, "holdings": [["a", "f"], ["b", "f"]]},
-        {"between": ["b"]},
-        ["a", "b"],
-        ["a", "b"],
-        None,
-        None,
-    ),
-    "one between that is remembered, of another look": (
-        {**LOADED, "holdings": [["a", "f"], ["b", "g"]]},
-        {"between": ["b"]},
-        ["a", "b"],
-        ["a", "b"],
-        OTHER_SHAPE,
-        None,
-    ),
-    "the last night was without comparison: keys that are gone are found": (OFF, {}, ["a"], ["a"], NOT_COMPARED, None),
-    "a named export in between was without comparison": (
-        {**LOADED, "holdings": [["a", "f"], ["p", None]]},
-        {},
-        ["a", "p"],
-        ["a", "p"],
-        NOT_COMPARED,
-        None,
-    ),
-    "0.1.0": (
-        {name: LOADED[name] for name in ("replication_key_value", "export_ids", "key_properties")},
-        {},
-        ["a"],
-        ["a"],
-        NOT_COMPARED,
-        None,
-    ),
-    "other columns": (LOADED, {"fingerprint": "g"}, ["a"], ["a"], OTHER_SHAPE, None),
-    "interrupted, with other columns": (
-        {**LOADED, "holdings": [["a", "f"], ["c", "g"]]},
-        {},
-        ["a"],
-        ["a"],
-        OTHER_SHAPE,
-        None,
-    ),
+    "interrupted before": (held(["c", "f"]), {}, "a", "a", None, None),
+    "an older night was interrupted": (held(["p", "f"]), {}, "a p", "a p", None, None),
+    "one between, whose state may be lost": (LOADED, {"between": "b"}, "a b", "a b", None, None),
+    "one between that is remembered": (held(["b", "f"]), {"between": "b"}, "a b", "a b", None, None),
+    "one between, of another look": (held(["b", "g"]), {"between": "b"}, "a b", "a b", OTHER_SHAPE, None),
+    "the last night was without comparison: keys that are gone are found": (OFF, {}, "a", "a", NOT_COMPARED, None),
+    "a named one in between was without comparison": (held(["p", None]), {}, "a p", "a p", NOT_COMPARED, None),
+    "0.1.0": (OLD, {}, "a", "a", NOT_COMPARED, None),
+    "other columns": (LOADED, {"fingerprint": "g"}, "a", "a", OTHER_SHAPE, None),
+    "interrupted, with other columns": (held(["c", "g"]), {}, "a", "a", OTHER_SHAPE, None),
     "another key: nothing is compared": (
         {**LOADED, "key_properties": ["email"]},
         {"fingerprint": "g"},
-        ["a"],
-        [],
+        "a",
+        "",
         OTHER_SHAPE,
         None,
     ),
-    "no key": (LOADED, {"layout": ROWS_WITHOUT_KEY}, ["a"], [], NO_KEY, None),
-    "full table": (
-        LOADED,
-        {"is_full_table": True},
-        ["a"],
-        ["a"],
-        "the replication method is FULL_TABLE",
-        None,
-    ),
+    "no key": (LOADED, {"layout": ROWS_WITHOUT_KEY}, "a", "", NO_KEY, None),
+    "full table": (LOADED, {"is_full_table": True}, "a", "a", FULL_TABLE, None),
     "full table: the same export": (
-        {**LOADED, "holdings": [["c", "f"]]},
+        {**LOADED, "holdings": [["c", "f", True]]},
         {"is_full_table": True},
-        [],
-        [],
-        "the replication method is FULL_TABLE",
+        "",
+        "",
+        FULL_TABLE,
         None,
     ),
-    "versions": (LOADED, {"needs_version": True}, ["a"], ["a"], None, None),
-    "versions, and the last load had none": (
-        {**LOADED, "table_version": None},
-        {"needs_version": True},
-        ["a"],
-        [],
-        "the last load had no version for ACTIVATE_VERSION messages",
-        None,
-    ),
-    "no versions, and the last load had none": ({**LOADED, "table_version": None}, {}, ["a"], ["a"], None, None),
+    "versions": (LOADED, {"needs_version": True}, "a", "a", None, None),
+    "versions, and the last load had none": (UNVERSIONED, {"needs_version": True}, "a", "", NO_VERSION, None),
+    "no versions, and the last load had none": (UNVERSIONED, {}, "a", "a", None, None),
     "versions, all rows: the target deletes what is gone": (
         LOADED,
         {"needs_version": True, "fingerprint": "g"},
-        ["a"],
-        [],
+        "a",
+        "",
         OTHER_SHAPE,
         None,
     ),
-    "the one loaded last is gone": (
-        LOADED,
-        {"between": ["b"], "listed": ["b", "c"]},
-        ["a", "b"],
-        ["b"],
-        GONE,
-        GONE,
-    ),
-    "one between is gone": (
-        {**LOADED, "holdings": [["a", "f"], ["p", "f"]]},
-        {"listed": ["a", "c"]},
-        ["a", "p"],
-        ["a"],
-        GONE,
-        GONE,
-    ),
-    "all are gone": (
-        LOADED,
-        {"listed": ["c"]},
-        ["a"],
-        [],
-        ALL_GONE,
-        ALL_GONE,
-    ),
-    "gone, and versions": (
-        LOADED,
-        {"between": ["b"], "listed": ["b"], "needs_version": True},
-        ["a", "b"],
-        [],
-        GONE,
-        None,
-    ),
-    "gone, and no key": (LOADED, {"listed": [], "layout": ROWS_WITHOUT_KEY}, ["a"], [], NO_KEY, None),
-    "gone, and without comparison before": (
-        OFF,
-        {"listed": []},
-        ["a"],
-        [],
-        NOT_COMPARED,
-        ALL_GONE,
-    ),
+    "the one loaded last is gone": (LOADED, {"between": "b", "listed": "bc"}, "a b", "b", GONE, GONE),
+    "one between is gone": (held(["p", "f"]), {"listed": "ac"}, "a p", "a", GONE, GONE),
+    "all are gone": (LOADED, {"listed": "c"}, "a", "", ALL_GONE, ALL_GONE),
+    "gone, and versions": (LOADED, {"between": "b", "listed": "b", "needs_version": True}, "a b", "", GONE, None),
+    "gone, and no key": (LOADED, {"listed": "", "layout": ROWS_WITHOUT_KEY}, "a", "", NO_KEY, None),
+    "gone, and without comparison before": (OFF, {"listed": ""}, "a", "", NOT_COMPARED, ALL_GONE),
     "thirty": (
         LOADED,
-        {"between": MANY_BETWEEN[:29], "listed": ["a", *MANY_BETWEEN]},
-        ["a", *MANY_BETWEEN[:29]],
-        ["a", *MANY_BETWEEN[:29]],
+        {"between": MANY[:29], "listed": WITH_MANY},
+        " ".join(WITH_MANY[:30]),
+        " ".join(WITH_MANY[:30]),
         None,
         None,
     ),
     "thirty-one: the one loaded last, and the newest": (
         LOADED,
-        {"between": MANY_BETWEEN[:30], "listed": ["a", *MANY_BETWEEN]},
-        ["a", *MANY_BETWEEN[:30]],
-        ["a", *MANY_BETWEEN[1:30]],
-        "31 earlier exports may have left rows, of which 30 are compared",
-        "31 earlier exports may have left rows, of which 30 are compared",
+        {"between": MANY[:30], "listed": WITH_MANY},
+        " ".join(WITH_MANY[:31]),
+        " ".join(["a", *MANY[1:30]]),
+        TOO_MANY,
+        TOO_MANY,
     ),
 }
 
@@ -407,37 +153,41 @@ COMPARISONS: dict[str, Compared] = {
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_what_a_file_is_compared_with(name: str) -> None:
     values, arguments, holdings, wanted, reason, lost = COMPARISONS[name]
-    usual = {
-        "layout": LAYOUT,
-        "fingerprint": "f",
-        "between": (),
-        "listed": LISTED,
-        "is_full_table": False,
-        "needs_version": False,
-    }
-    found = plan_comparison(C, state=RowState.parse(values), **{**usual, **arguments})
-    assert [h.export_id for h in found.holdings] == holdings
-    assert list(found.wanted) == wanted
+    facts = {"between": (), "listed": LISTED, "fingerprint": "f", "layout": LAYOUT, **arguments}
+    # Those between have completions between that of the bookmark and the one of C; the others are older, or C.
+    days = {"c": 3, **dict.fromkeys(facts.pop("between"), 2)}
+    listed = [export(i, at(days[i]) if i in days else "2026-02-01T00:00:00Z") for i in facts.pop("listed")]
+    found = plan_comparison(
+        load(
+            C,
+            listed=listed,
+            state=RowState.parse(values),
+            is_full_table=facts.pop("is_full_table", False),
+            config={**CONFIG, "emit_activate_version_messages": facts.pop("needs_version", False)},
+        ),
+        **facts,
+    )
+    assert [h.export_id for h in found.holdings] == holdings.split()
+    assert list(found.wanted) == wanted.split()
     assert (found.reason, found.lost) == (reason, lost)
     assert len(found.wanted) <= MAX_COMPARED
+    assert not any(h.is_whole for h in found.holdings if h.export_id in MANY)
+
+
+def test_without_changes_only_nothing_is_compared() -> None:
+    state = RowState.parse(LOADED)
+    assert plan_comparison(load(C, state=state), LAYOUT, None) == Comparison((Holding("a", "f", is_whole=True),))
 
 
 @pytest.mark.parametrize("reason", [None, "so"])
 def test_a_file_that_is_gone_for_good_leads_to_all_rows(reason: str | None) -> None:
-    found = Comparison((Holding("a"),), ("a",), reason).losing("why")
-    assert found == Comparison((Holding("a"),), ("a",), reason or "why", "why")
+    found = Comparison((Holding("a"),), "f", ("a",), reason).losing("why")
+    assert found == Comparison((Holding("a"),), "f", ("a",), reason or "why", "why")
 
 
 # --- what a load emits
 
-CONFIG: dict[str, Any] = {
-    "emit_activate_version_messages": False,
-    "snapshots": "latest",
-    "max_deleted_percent": 50,
-    "changes_only": True,
-}
 VERSIONS = {**CONFIG, "emit_activate_version_messages": True}
-FILE, EMPTY = csv_file("id,x", "1,a", "2,b"), csv_file("id,x")
 
 
 def plan(
@@ -446,45 +196,66 @@ def plan(
     config: dict[str, Any] = CONFIG,
     loaded: Any = C,
     counts: Counts | None = None,
-    problem: str | None = None,
-    **arguments: Any,
+    **facts: Any,
 ) -> LoadPlan:
     """Plan a load; with counts, of a file that was compared."""
     state = RowState.parse(LOADED if values is None else values)
-    file = arguments.pop("file", FILE)
-    layout = arguments.pop("layout", LAYOUT)
-    if counts:
-        changed, gone = Rows(file, layout.columns, None, 1), (Rows(FILE, layout.columns),)
-        arguments["changes"] = Changes(changed, gone, counts, problem)
-    return plan_load(loaded, file, layout, state, config, **{"now": 1000, "fingerprint": "f", **arguments})
+    file, layout = facts.get("file", FILE), facts.get("layout", LAYOUT)
+    changed, gone = Rows(file, layout.columns, None, 1), (Rows(FILE, layout.columns),)
+    changes = Changes(changed, gone, counts) if counts else None
+    held = tuple(h for h in state.held if h.export_id != loaded.id)
+    comparison = facts.get("comparison", Comparison(held, facts.get("fingerprint", "f")))
+    listed = facts.get("listed", [])
+    return plan_load(load(loaded, listed=listed, config=config, state=state), file, layout, comparison, changes)
 
 
 SAME = Counts(unchanged=20)
-VERSION_RULES: dict[str, tuple[LoadPlan, int | None, bool]] = {
-    # name: (plan, version, whether the target may delete all other rows)
-    "no versions": (plan(), None, False),
+HELD_TWO = (Holding("a", "f", is_whole=True), Holding("b", "f"))
+COMPARED = Comparison(HELD_TWO, "f", ("a", "b"))
+
+
+def whole(reason: str, lost: str | None = None) -> Comparison:
+    """A comparison that leads to all rows."""
+    return Comparison(HELD_TWO, "f", ("a", "b"), reason, lost)
+
+
+def after(time: str, *ids: str) -> dict[str, Any]:
+    """A state with another bookmark."""
+    return {**LOADED, "replication_key_value": time, "export_ids": [*ids]}
+
+
+PART = export("p", at(3), filter="x")
+NAMED, ALL = {**VERSIONS, "export_ids": ["c"]}, {"snapshots": "all", "export_ids": []}
+MOVES: dict[str, tuple[LoadPlan, int | None, bool]] = {
+    # name: (plan, version, whether it moves the bookmark)
+    "no versions": (plan(), None, True),
     "the first load": (plan({}, config=VERSIONS), 1000, True),
     "a full load": (plan(config=VERSIONS), 1000, True),
     "the second of the last version": (plan({**LOADED, "table_version": 1000}, config=VERSIONS), 1001, True),
-    "a clock that was set back": (plan({**LOADED, "table_version": 5000}, config=VERSIONS), 5001, True),
-    "changes repeat the last version": (plan(config=VERSIONS, counts=SAME), 7, False),
-    "all rows after a comparison": (plan(config=VERSIONS, counts=SAME, problem="so"), 1000, True),
-    "all rows for a reason": (plan(config=VERSIONS, counts=SAME, comparison=Comparison(reason="so")), 1000, True),
-    "BATCH files have no version": (plan(config={**VERSIONS, "batch_config": {"x": 1}}), None, False),
-    "a part": (plan(config=VERSIONS, loaded=export("c", at(3), filter="x")), 1000, False),
-    "an older export": (plan({**LOADED, "replication_key_value": at(4)}, config=VERSIONS), 1000, False),
-    "a named one": (plan(config={**VERSIONS, "export_ids": ["c"]}), 1000, True),
-    "a named one, where all are read": (
-        plan(config={**VERSIONS, "export_ids": ["c"], "snapshots": "all"}),
-        1000,
-        False,
-    ),
+    "a clock that was set back": (plan({**LOADED, "last_version": 5000}, config=VERSIONS), 5001, True),
+    "changes repeat the last version": (plan(config=VERSIONS, counts=SAME), 7, True),
+    "all rows for a reason": (plan(config=VERSIONS, counts=SAME, comparison=whole("so")), 1000, True),
+    "BATCH files have no version": (plan(config={**VERSIONS, "batch_config": {"x": 1}}), None, True),
+    "the same again": (plan(after(at(3), "c"), config=VERSIONS), 1000, True),
+    "another of the same instant": (plan(after(at(3), "d"), config=VERSIONS), 1000, True),
+    "an older one": (plan(after(at(4)), config=VERSIONS), 1000, False),
+    "a part": (plan(loaded=PART, config=VERSIONS), 1000, False),
+    "a part before the first load": (plan({}, loaded=PART), None, False),
+    "an empty filter": (plan(loaded=export("c", at(3), filter={}), config=VERSIONS), 1000, True),
+    "a named one": (plan(config=NAMED), 1000, True),
+    "a named one, older": (plan(after(at(4)), config=NAMED), 1000, False),
+    "a named one, where all are read": (plan(config={**NAMED, "snapshots": "all"}), 1000, False),
+    "all are read": (plan(config={**VERSIONS, **ALL}), 1000, True),
+    "an empty file": (plan(file=EMPTY), None, True),
 }
 
 
-@pytest.mark.parametrize(("planned", "version", "replaces"), VERSION_RULES.values(), ids=VERSION_RULES)
-def test_which_version_a_load_has(planned: LoadPlan, version: int | None, *, replaces: bool) -> None:
-    assert (planned.version, planned.replaces_table) == (version, replaces)
+@pytest.mark.parametrize(("planned", "version", "moves"), MOVES.values(), ids=MOVES)
+def test_which_version_a_load_has_and_whether_it_moves_the_bookmark(
+    planned: LoadPlan, version: int | None, *, moves: bool
+) -> None:
+    assert (planned.version, planned.moves_bookmark) == (version, moves)
+    assert planned.replaces_table is (version is not None and moves and planned.is_full)
 
 
 @pytest.mark.parametrize(
@@ -492,64 +263,24 @@ def test_which_version_a_load_has(planned: LoadPlan, version: int | None, *, rep
 )
 def test_whether_messages_have_versions(batch: Any, *, emits: bool, has: bool) -> None:
     assert has_versions({"emit_activate_version_messages": emits, "batch_config": batch}) is has
-    assert has_versions({"emit_activate_version_messages": emits}) is emits
 
 
-NAMED = {**CONFIG, "export_ids": ["c"]}
-MOVES: dict[str, tuple[LoadPlan, bool]] = {
-    "newer than the bookmark": (plan(), True),
-    "the first": (plan({}), True),
-    "the same again": (plan({**LOADED, "replication_key_value": at(3), "export_ids": ["c"]}), True),
-    "another of the same instant": (plan({**LOADED, "replication_key_value": at(3), "export_ids": ["d"]}), True),
-    "older": (plan({**LOADED, "replication_key_value": at(4)}), False),
-    "a part": (plan(loaded=export("c", at(3), filter="x")), False),
-    "a part before the first load": (plan({}, loaded=export("c", at(3), filter="x")), False),
-    "an export with an empty filter": (plan(loaded=export("c", at(3), filter={})), True),
-    "a named one": (plan(config=NAMED), True),
-    "a named one, older": (plan({**LOADED, "replication_key_value": at(4)}, config=NAMED), False),
-    "a named one, where all are read": (plan(config={**NAMED, "snapshots": "all"}), False),
-    "all are read": (plan(config={**CONFIG, "snapshots": "all", "export_ids": []}), True),
-    "an empty file": (plan(file=EMPTY), True),
-}
-
-
-@pytest.mark.parametrize(("planned", "moves"), MOVES.values(), ids=MOVES)
-def test_whether_a_load_moves_the_bookmark(planned: LoadPlan, *, moves: bool) -> None:
-    assert planned.moves_bookmark is moves
-
-
-HELD_TWO = (Holding("a", "f"), Holding("b", "f"))
-COMPARED = Comparison(HELD_TWO, ("a", "b"))
-PART = export("p", at(3), filter="x")
+A_HELD, C_HELD = Holding("a", "f", is_whole=True), Holding("c", "f", is_whole=True)
+C_OFF, P_OFF = Holding("c", is_whole=True), Holding("p", is_whole=True)
+OLDER = {**LOADED, "replication_key_value": at(4), "holdings_bookmark": [at(4), "a"]}
 AFTER: dict[str, tuple[LoadPlan, int, list[Holding]]] = {
-    # name: (plan, rows of the file, the exports of which the table may hold rows)
-    "changes": (plan(counts=SAME, comparison=COMPARED), 20, [Holding("c", "f")]),
-    "all rows": (plan(comparison=COMPARED), 20, [Holding("c", "f")]),
-    "without comparison": (plan(fingerprint=None), 20, [Holding("c")]),
+    # name: (plan, rows of the file, the exports whose rows the table may hold)
+    "changes": (plan(counts=SAME, comparison=COMPARED), 20, [C_HELD]),
+    "all rows": (plan(comparison=COMPARED), 20, [C_HELD]),
+    "without comparison": (plan(fingerprint=None), 20, [C_OFF]),
     "an empty file changes nothing": (plan(file=EMPTY, comparison=COMPARED), 0, [*HELD_TWO]),
     "an empty file before any other": (plan({}, file=EMPTY), 0, []),
-    "an empty file without comparison": (plan(file=EMPTY, fingerprint=None), 0, [Holding("a", "f")]),
-    "a part: its rows are beside the others": (
-        plan(loaded=PART, fingerprint=None),
-        5,
-        [Holding("a", "f"), Holding("p")],
-    ),
-    "a part, again": (
-        plan({**LOADED, "holdings": [["a", "f"], ["p", None], ["q", None]]}, loaded=PART, fingerprint=None),
-        5,
-        [Holding("a", "f"), Holding("q"), Holding("p")],
-    ),
-    "an empty part": (plan(loaded=PART, file=EMPTY, fingerprint=None), 0, [Holding("a", "f")]),
-    "an older one": (
-        plan({**LOADED, "replication_key_value": at(4), "holdings_bookmark": [at(4), "a"]}, fingerprint=None),
-        5,
-        [Holding("a", "f"), Holding("c")],
-    ),
-    "the same again": (
-        plan({**LOADED, "holdings": [["c", "f"], ["a", "f"]]}, fingerprint=None),
-        5,
-        [Holding("c")],
-    ),
+    "an empty file without comparison": (plan(file=EMPTY, fingerprint=None), 0, [A_HELD]),
+    "a part: its rows are beside the others": (plan(loaded=PART, fingerprint=None), 5, [A_HELD, P_OFF]),
+    "a part, again": (plan(held(["p"], ["q"]), loaded=PART, fingerprint=None), 5, [A_HELD, Holding("q"), P_OFF]),
+    "an empty part": (plan(loaded=PART, file=EMPTY, fingerprint=None), 0, [A_HELD]),
+    "an older one": (plan(OLDER, fingerprint=None), 5, [A_HELD, C_OFF]),
+    "the same again": (plan(held(["c", "f"]), fingerprint=None), 5, [C_OFF]),
 }
 
 
@@ -558,55 +289,51 @@ def test_what_the_table_may_hold_afterwards(planned: LoadPlan, rows: int, held: 
     assert list(planned.holdings_after(rows)) == held
 
 
-EMITTED: dict[str, tuple[LoadPlan, bool, bool, str | None, str | None]] = {
-    # name: (plan, whether all rows are emitted, whether some are gone, a note, a warning)
-    "changes": (plan(counts=Counts(1, 2, 3, 14), comparison=COMPARED), False, True, None, None),
-    "no comparison": (plan(), True, False, None, None),
-    "nothing to compare with": (plan(comparison=Comparison(reason=NO_LOAD)), True, False, f"emitted: {NO_LOAD}", None),
-    "keys that are gone, although all rows are emitted": (
-        plan(counts=Counts(deleted=3), comparison=Comparison(reason=OTHER_SHAPE)),
-        True,
-        True,
-        f"all rows are emitted: {OTHER_SHAPE}",
-        None,
-    ),
-    "older deletions are lost": (
-        plan(counts=Counts(deleted=3), comparison=Comparison(reason=GONE, lost=GONE)),
-        True,
-        True,
-        None,
-        f"older deletions can't be seen: {GONE}",
-    ),
-    "older deletions are lost, and there is another reason": (
-        plan(comparison=Comparison(reason=OTHER_SHAPE, lost=GONE)),
-        True,
-        False,
-        None,
-        f"older deletions can't be seen: {GONE}",
-    ),
-    "an earlier file can't be read": (
-        plan(counts=Counts(deleted=3), comparison=COMPARED, problem="an earlier export can't be read (x)"),
-        True,
-        True,
-        None,
-        "older deletions can't be seen: an earlier export can't be read (x)",
-    ),
-    "an empty file": (plan(file=EMPTY, comparison=Comparison(reason=GONE, lost=GONE)), True, False, None, None),
-    "an empty file that was compared": (plan(file=EMPTY, counts=Counts(deleted=300)), False, False, None, None),
+C_BEGUN, C_UNCLEAR = Holding("c", "f"), Holding("c")
+OTHER_BOOKMARK = {**LOADED, "holdings": [["c", "g"]], "holdings_bookmark": []}
+DURING: dict[str, tuple[LoadPlan, list[Holding]]] = {
+    # name: (plan, the exports whose rows the table may hold)
+    "the first load": (plan({}), [C_BEGUN]),
+    "without comparison": (plan({}, fingerprint=None), [C_UNCLEAR]),
+    "after one": (plan(), [A_HELD, C_BEGUN]),
+    "what the file is compared with": (plan(comparison=COMPARED), [*HELD_TWO, C_BEGUN]),
+    "interrupted": (plan(held(["c", "f"])), [A_HELD, C_BEGUN]),
+    "interrupted, with other columns: rows of both looks": (plan(held(["c", "g"])), [A_HELD, C_UNCLEAR]),
+    "interrupted without changes_only: rows of both looks": (plan(held(["c"])), [A_HELD, C_UNCLEAR]),
+    "loaded before": (plan(held(["c", "f", True])), [A_HELD, C_HELD]),
+    "loaded before, with other columns": (plan(held(["c", "g", True])), [A_HELD, C_OFF]),
+    "the state is of another bookmark": (plan(OTHER_BOOKMARK), [Holding("a", is_whole=True), C_BEGUN]),
 }
 
 
-@pytest.mark.parametrize(("planned", "is_full", "has_gone", "note", "warning"), EMITTED.values(), ids=EMITTED)
-def test_what_a_load_emits(
-    planned: LoadPlan, note: str | None, warning: str | None, *, is_full: bool, has_gone: bool
-) -> None:
+@pytest.mark.parametrize(("planned", "held"), DURING.values(), ids=DURING)
+def test_what_the_table_may_hold_during_a_load(planned: LoadPlan, held: list[Holding]) -> None:
+    assert list(planned.holdings) == held
+
+
+SOME = Counts(1, 2, 3, 14)
+EMITTED: dict[str, tuple[LoadPlan, bool, bool, list[str]]] = {
+    # name: (plan, whether all rows are emitted, whether some are gone, notes)
+    "changes": (plan(counts=SOME, comparison=COMPARED), False, True, []),
+    "no comparison": (plan(), True, False, []),
+    "nothing to compare with": (plan(comparison=whole(NO_LOAD)), True, False, [f": {NO_LOAD}"]),
+    "all rows, and some are gone": (plan(counts=SOME, comparison=whole(NO_KEY)), True, True, [f": {NO_KEY}"]),
+    "lost": (plan(counts=SOME, comparison=whole(GONE, GONE)), True, True, [f", {LOST}: {GONE}"]),
+    "lost, and another reason": (plan(comparison=whole(NO_KEY, GONE)), True, False, [f", {LOST}: {GONE}"]),
+    "an empty file": (plan(file=EMPTY, comparison=whole(GONE, GONE)), True, False, []),
+}
+
+
+@pytest.mark.parametrize(("planned", "is_full", "has_gone", "notes"), EMITTED.values(), ids=EMITTED)
+def test_what_a_load_emits(planned: LoadPlan, notes: list[str], *, is_full: bool, has_gone: bool) -> None:
     assert planned.is_full is is_full
     assert planned.emitted.place == (0 if is_full else 1)  # the rows that differ, or all of the file
     assert bool(planned.gone) is has_gone
     # Notes of the layout come first.
-    notes = planned.notes[len(LAYOUT.notes) :]
-    assert [n.is_warning for n in notes] == ([False] if note else []) + ([True] if warning else [])
-    assert all((warning or note or "") in n.text for n in notes)
+    found = planned.notes[len(LAYOUT.notes) :]
+    assert [(note.text, note.is_warning) for note in found] == [
+        (f"all rows are emitted{text}", LOST in text) for text in notes
+    ]
 
 
 VERIFIED: dict[str, tuple[LoadPlan, bool]] = {
@@ -627,7 +354,7 @@ def test_whether_the_key_is_verified_before(planned: LoadPlan, *, is_verified: b
     [
         (plan(), 20, 20),
         (plan(counts=Counts(1, 2, 3, 14)), 3, 17),
-        (plan(counts=Counts(1, 2, 3, 14), problem="x"), 17, 17),
+        (plan(counts=Counts(1, 2, 3, 14), comparison=whole("x")), 17, 17),
         (plan(file=EMPTY), 0, 0),
     ],
     ids=["all", "changes", "all after a comparison", "empty"],
@@ -638,7 +365,7 @@ def test_how_many_rows_a_file_has(planned: LoadPlan, read: int, rows: int) -> No
 
 # --- a part that passes for a whole
 
-TOO_MANY: list[tuple[int, int, float, bool]] = [
+DELETIONS: list[tuple[int, int, float, bool]] = [
     # (rows that are gone, rows before, max_deleted_percent, whether that is too many)
     (0, 0, 0, False),
     (-5, 10, 50, False),
@@ -660,41 +387,58 @@ TOO_MANY: list[tuple[int, int, float, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("deleted", "before", "percent", "is_too_many"), TOO_MANY)
+@pytest.mark.parametrize(("deleted", "before", "percent", "is_too_many"), DELETIONS)
 def test_how_many_rows_may_be_gone(deleted: int, before: int, percent: float, *, is_too_many: bool) -> None:
-    text = too_many_deleted(deleted, before, percent)
-    assert (text is not None) is is_too_many
-    if text:
-        assert f"{deleted:,} of {before:,} rows are gone" in text
-        assert f"max_deleted_percent ({percent:g})" in text
-        assert "set max_deleted_percent to 100 for one run" in text
+    if not is_too_many:
+        check_deleted("x", deleted, before, percent)
+        return
+    with pytest.raises(TapError) as raised:
+        check_deleted("x", deleted, before, percent)
+    (text,) = raised.value.lines
+    assert text.startswith(f"x: {deleted:,} of {before:,} rows are gone")
+    assert f"max_deleted_percent ({percent:g})" in text
+    assert "set max_deleted_percent to 100 for one run" in text
 
 
-@pytest.mark.parametrize("problem", [None, "an earlier export can't be read"])
 @pytest.mark.parametrize("reason", [None, OTHER_SHAPE])
-def test_a_load_fails_where_too_many_rows_are_gone(reason: str | None, problem: str | None) -> None:
-    comparison = Comparison(HELD_TWO, ("a", "b"), reason)
+def test_a_load_fails_where_too_many_rows_are_gone(reason: str | None) -> None:
+    comparison = Comparison(HELD_TWO, "f", ("a", "b"), reason)
     many = Counts(deleted=11, changed=4, unchanged=6)
     with pytest.raises(TapError, match=r"^Stream users, export x: 11 of 21 rows are gone, .* for one run\.$") as raised:
-        plan(counts=many, comparison=comparison, problem=problem)
+        plan(counts=many, comparison=comparison)
     assert len(raised.value.lines) == 1
     assert plan(counts=many, comparison=comparison, config={**CONFIG, "max_deleted_percent": 53}).counts == many
     assert plan(counts=Counts(deleted=11, changed=5, unchanged=6), comparison=comparison).gone
+    unfinished = {**LOADED, "holdings": [["a", "f"]]}
+    assert plan(unfinished, counts=many, comparison=comparison).gone
+
+
+def test_rows_of_a_newer_export_are_not_gone() -> None:
+    """A run that read the newest was killed, and then `snapshots: all` reads the older ones."""
+    comparison, listed = Comparison(HELD_TWO, "f", ("a", "b")), [A, export("b", at(9))]
+    # The last load had 20 rows, this one has 12.
+    facts: dict[str, Any] = {"counts": Counts(deleted=500, unchanged=12), "comparison": comparison}
+    assert plan(listed=listed, **facts).gone
+    with pytest.raises(TapError, match="500 of 512 rows are gone"):
+        plan(listed=[A, B], **facts)
+    facts["counts"] = Counts(deleted=500, added=2, changed=3, unchanged=4)
+    with pytest.raises(TapError, match="11 of 20 rows are gone"):
+        plan(listed=listed, **facts)
 
 
 # --- what the rows look like
 
 
-def shape(catalog: StreamCatalog = CATALOG, parts: Sequence[tuple[str, ...]] = (), **config: Any) -> str:
+def shape(layout: Layout = LAYOUT, parts: Sequence[tuple[str, ...]] = (), **config: Any) -> str:
     """The fingerprint of a file."""
-    return fingerprint(fit(["id,x,enabled", "1,a,true"], catalog), config, parts)
+    return fingerprint_of(layout, config, parts)
 
 
 SHAPES: dict[str, str] = {
     "usual": shape(),
-    "a column less": shape(StreamCatalog(DOCUMENTED, frozenset({"enabled"}))),
-    "another type": shape(StreamCatalog({**DOCUMENTED, "enabled": TEXT})),
-    "another key": shape(StreamCatalog(DOCUMENTED, frozenset(), ("x",))),
+    "a column less": shape(fit(("id",), deselected="x")),
+    "another type": shape(fit(("id",), {**PROPERTIES, "x": {"type": ["object", "null"]}})),
+    "another key": shape(fit(("x",))),
     "a map": shape(stream_maps={"users": {"x": None}}),
     "flattening": shape(flattening_enabled=True),
     "a part of an object is not selected": shape(parts=[("properties", "x", "properties", "y")]),

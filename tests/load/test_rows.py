@@ -14,14 +14,9 @@ from tap_dynamic.load.plan import LoadPlan
 from tap_dynamic.load.rows import Tally, read_chunks
 from tap_dynamic.table.fit import fit_layout
 from tap_dynamic.table.layout import KnownTable, Layout, StreamCatalog, with_deletions
-from tests.builders import at, csv_file, export
+from tests.builders import SDC, at, csv_file, export
 
 LOGGER = logging.getLogger("test")
-SDC: dict[str, dict[str, Any]] = {
-    "_sdc_export_id": {"type": "string"},
-    "_sdc_exported_at": {"type": "string", "format": "date-time"},
-    "_sdc_row_number": {"type": "integer"},
-}
 PROPERTIES: dict[str, dict[str, Any]] = {
     "id": {"type": "string"},
     "n": {"type": ["integer", "null"]},

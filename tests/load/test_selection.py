@@ -7,22 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tap_dynamic.datetimes import parse_datetime
 from tap_dynamic.load.selection import (
     Bookmark,
     RequestPlan,
     between,
-    bookmark_after,
-    failed_notes,
-    is_newest,
     is_obsolete,
     nothing_read_reason,
-    passed_over_notes,
     plan_request,
     reads_all,
     select_unread,
     short_id,
     snapshots_of,
+    unread_notes,
 )
 from tests.builders import at, bookmark, export
 
@@ -42,29 +38,25 @@ ADDRESS = "ann@example.com"
 PART = export("part", at(6), filter={"email": ADDRESS})
 VISITS = export("v", at(9), model="visits")
 
+AT_A, AT_B, AT_C = bookmark(at(1), "a"), bookmark(at(2), "b"), bookmark(at(3), "c")
+EARLY, LATE = export("early", at(8), createdAt=at(7)), export("late", at(9), createdAt=at(1))
 UNREAD: dict[str, tuple[list[Export], Bookmark | None, str, str | None, list[str]]] = {
     "nothing is listed": ([], None, "latest", None, []),
     "latest: the newest completion": ([A, C, B], None, "latest", None, ["c"]),
     "all: oldest completion first, in whatever order listed": ([C, A, B], None, "all", None, ["a", "b", "c"]),
     "only completed exports": ([A, PENDING, FAILED, UNKNOWN], None, "all", None, ["a"]),
-    "latest: newer exports that are not completed do not count": (
-        [A, PENDING, FAILED, UNKNOWN],
-        None,
-        "latest",
-        None,
-        ["a"],
-    ),
+    "latest: newer ones that are not completed": ([A, PENDING, FAILED, UNKNOWN], None, "latest", None, ["a"]),
     "a part is no snapshot, though it is the newest": ([A, PART], None, "latest", None, ["a"]),
-    "all: parts are passed over": ([A, PART], bookmark(at(1), "a"), "all", None, []),
+    "all: parts are passed over": ([A, PART], AT_A, "all", None, []),
     "another model": ([A, VISITS], None, "latest", None, ["a"]),
     "pending, failed and unknown alone": ([PENDING, FAILED, UNKNOWN], None, "all", None, []),
-    "latest: the newest was loaded": ([A, B], bookmark(at(2), "b"), "latest", None, []),
-    "latest: a newer one than the bookmark": ([A, B, C], bookmark(at(2), "b"), "latest", None, ["c"]),
-    "latest: the bookmark is newer than all": ([A, B], bookmark(at(3), "c"), "latest", None, []),
-    "latest: an older one is never read after a newer": ([A], bookmark(at(2), "b"), "latest", None, []),
-    "all: since the bookmark": ([A, B, C], bookmark(at(1), "a"), "all", None, ["b", "c"]),
-    "all: everything was loaded": ([A, B, C], bookmark(at(3), "c"), "all", None, []),
-    "same instant: another id is unread": ([B, SAME_B], bookmark(at(2), "b"), "latest", None, ["b2"]),
+    "latest: the newest was loaded": ([A, B], AT_B, "latest", None, []),
+    "latest: a newer one than the bookmark": ([A, B, C], AT_B, "latest", None, ["c"]),
+    "latest: the bookmark is newer than all": ([A, B], AT_C, "latest", None, []),
+    "latest: an older one is never read after a newer": ([A], AT_B, "latest", None, []),
+    "all: since the bookmark": ([A, B, C], AT_A, "all", None, ["b", "c"]),
+    "all: everything was loaded": ([A, B, C], AT_C, "all", None, []),
+    "same instant: another id is unread": ([B, SAME_B], AT_B, "latest", None, ["b2"]),
     "same instant: both ids were loaded": ([B, SAME_B], bookmark(at(2), "b", "b2"), "all", None, []),
     "same instant: both are the newest": ([A, B, SAME_B], None, "latest", None, ["b", "b2"]),
     "same instant in another spelling": ([SAME_B], bookmark("2026-03-02T00:00:00+00:00", "b"), "all", None, ["b2"]),
@@ -72,45 +64,25 @@ UNREAD: dict[str, tuple[list[Export], Bookmark | None, str, str | None, list[str
     "start_date: later ones": ([A, B, C], None, "all", at(2), ["b", "c"]),
     "start_date: none is late enough": ([A, B], None, "latest", at(3), []),
     "start_date in another zone": ([A, B], None, "all", "2026-03-02T01:00:00+01:00", ["b"]),
-    "start_date before the bookmark changes nothing": ([A, B, C], bookmark(at(2), "b"), "all", at(1), ["c"]),
-    "start_date after the bookmark": ([A, B, C], bookmark(at(1), "a"), "all", at(3), ["c"]),
-    "completion decides, not creation": (
-        [export("late", at(9), createdAt=at(1)), export("early", at(8), createdAt=at(7))],
-        None,
-        "latest",
-        None,
-        ["late"],
-    ),
+    "start_date before the bookmark changes nothing": ([A, B, C], AT_B, "all", at(1), ["c"]),
+    "start_date after the bookmark": ([A, B, C], AT_A, "all", at(3), ["c"]),
+    "completion decides, not creation": ([LATE, EARLY], None, "latest", None, ["late"]),
+    # What was loaded is read again, but never over a newer one.
+    "FULL_TABLE: nothing was loaded": ([A, B], None, "latest", None, ["b"]),
+    "FULL_TABLE: the newest was loaded": ([A, B], AT_B, "latest", None, ["b"]),
+    "FULL_TABLE, all: the newest was loaded": ([A, B, C], AT_B, "all", None, ["b", "c"]),
+    "FULL_TABLE, same instant: both again": ([A, B, SAME_B], AT_B, "all", None, ["b", "b2"]),
+    "FULL_TABLE: the newest vanished": ([A, B], AT_C, "latest", None, []),
+    "FULL_TABLE, all: the newest vanished": ([A, B], AT_C, "all", None, []),
+    "FULL_TABLE: start_date": ([A, B], AT_B, "latest", at(3), []),
 }
 
 
-@pytest.mark.parametrize(("exports", "loaded", "snapshots", "start", "read"), UNREAD.values(), ids=UNREAD)
-def test_which_exports_are_read(
-    exports: list[Export], loaded: Bookmark | None, snapshots: str, start: str | None, read: list[str]
-) -> None:
-    since, listed = parse_datetime(start) if start else None, snapshots_of("users", exports)
-    assert [e.id for e in select_unread(listed, loaded, snapshots=snapshots, start=since)] == read
-
-
-# With FULL_TABLE what was loaded is read again, but never over a newer one.
-FULL_TABLE: dict[str, tuple[list[Export], Bookmark | None, str, str | None, list[str]]] = {
-    "nothing was loaded": ([A, B], None, "latest", None, ["b"]),
-    "the newest was loaded": ([A, B], bookmark(at(2), "b"), "latest", None, ["b"]),
-    "all: the newest was loaded": ([A, B, C], bookmark(at(2), "b"), "all", None, ["b", "c"]),
-    "same instant: both again": ([A, B, SAME_B], bookmark(at(2), "b"), "all", None, ["b", "b2"]),
-    "the newest vanished": ([A, B], bookmark(at(3), "c"), "latest", None, []),
-    "all: the newest vanished": ([A, B], bookmark(at(3), "c"), "all", None, []),
-    "start_date": ([A, B], bookmark(at(2), "b"), "latest", at(3), []),
-}
-
-
-@pytest.mark.parametrize(("exports", "loaded", "snapshots", "start", "read"), FULL_TABLE.values(), ids=FULL_TABLE)
-def test_which_exports_are_read_again_in_full_table_mode(
-    exports: list[Export], loaded: Bookmark | None, snapshots: str, start: str | None, read: list[str]
-) -> None:
-    since, listed = parse_datetime(start) if start else None, snapshots_of("users", exports)
-    chosen = select_unread(listed, loaded, snapshots=snapshots, start=since, is_full_table=True)
-    assert [e.id for e in chosen] == read
+@pytest.mark.parametrize("name", UNREAD)
+def test_which_exports_are_read(name: str) -> None:
+    exports, loaded, snapshots, start, read = UNREAD[name]
+    config, listed = {"snapshots": snapshots, "start_date": start}, snapshots_of("users", exports)
+    assert [e.id for e in select_unread(listed, loaded, config, is_full_table="FULL_TABLE" in name)] == read
 
 
 @pytest.mark.parametrize(
@@ -123,16 +95,17 @@ def test_when_every_snapshot_is_read(snapshots: str, *, request_exports: bool, i
 
 # --- which lie between the one loaded last and the one to be read
 
+LATEST, ALL = ({"snapshots": snapshots, "request_exports": False} for snapshots in ("latest", "all"))
 BETWEEN: dict[str, tuple[list[Export], Bookmark | None, Export, list[str]]] = {
     "nothing was loaded: nothing is known": ([A, B, C], None, C, []),
-    "the next one": ([A, B], bookmark(at(1), "a"), B, []),
-    "one between": ([A, B, C], bookmark(at(1), "a"), C, ["b"]),
-    "two of one instant": ([A, B, SAME_B, C], bookmark(at(1), "a"), C, ["b", "b2"]),
-    "of the bookmark's instant, not loaded": ([A, B, SAME_B, C], bookmark(at(2), "b"), C, ["b2"]),
-    "of the export's instant": ([A, B, SAME_B], bookmark(at(1), "a"), SAME_B, []),
-    "newer ones are not between": ([A, B, C], bookmark(at(1), "a"), B, []),
-    "the export is older than the bookmark": ([A, B, C], bookmark(at(3), "c"), A, []),
-    "the bookmark's export is gone": ([B, C], bookmark(at(1), "a"), C, ["b"]),
+    "the next one": ([A, B], AT_A, B, []),
+    "one between": ([A, B, C], AT_A, C, ["b"]),
+    "two of one instant": ([A, B, SAME_B, C], AT_A, C, ["b", "b2"]),
+    "of the bookmark's instant, not loaded": ([A, B, SAME_B, C], AT_B, C, ["b2"]),
+    "of the export's instant": ([A, B, SAME_B], AT_A, SAME_B, []),
+    "newer ones are not between": ([A, B, C], AT_A, B, []),
+    "the export is older than the bookmark": ([A, B, C], AT_C, A, []),
+    "the bookmark's export is gone": ([B, C], AT_A, C, ["b"]),
 }
 
 
@@ -140,7 +113,8 @@ BETWEEN: dict[str, tuple[list[Export], Bookmark | None, Export, list[str]]] = {
 def test_which_snapshots_are_between(
     exports: list[Export], loaded: Bookmark | None, read: Export, ids: list[str]
 ) -> None:
-    assert between(exports, loaded, read) == ids
+    assert between(exports, loaded, read, LATEST) == ids
+    assert between(exports, loaded, read, ALL) == []
 
 
 # --- what the log says
@@ -150,18 +124,12 @@ NOTHING_READ: dict[str, tuple[list[Export], Bookmark | None, str | None, str, bo
     "nothing is listed": ([], None, None, "no completed export of users yet", True),
     "none is completed": ([PENDING, FAILED], None, None, "no completed export of users yet", True),
     "only a part": ([PART], None, None, "no completed export of users yet", True),
-    "loaded before": ([A, B], bookmark(at(2), "b"), None, "newest completed export, b, was loaded before", False),
-    "a newer part does not count": (
-        [A, B, PART],
-        bookmark(at(2), "b"),
-        None,
-        "newest completed export, b, was loaded before",
-        False,
-    ),
-    "a newer one was loaded": ([A], bookmark(at(2), "b"), None, "newer export than a", False),
+    "loaded before": ([A, B], AT_B, None, "newest completed export, b, was loaded before", False),
+    "a newer part does not count": ([A, B, PART], AT_B, None, "newest completed export, b, was loaded before", False),
+    "a newer one was loaded": ([A], AT_B, None, "newer export than a", False),
     "older than start_date": ([A, B], None, at(3), "b, is older than start_date", True),
-    "loaded before, completed at start_date": ([A, B], bookmark(at(2), "b"), at(2), "was loaded before", False),
-    "loaded before, and older than start_date": ([A, B], bookmark(at(2), "b"), at(3), "older than start_date", True),
+    "loaded before, completed at start_date": ([A, B], AT_B, at(2), "was loaded before", False),
+    "loaded before, and older than start_date": ([A, B], AT_B, at(3), "older than start_date", True),
 }
 
 
@@ -171,101 +139,68 @@ NOTHING_READ: dict[str, tuple[list[Export], Bookmark | None, str | None, str, bo
 def test_why_nothing_is_read(
     exports: list[Export], loaded: Bookmark | None, start: str | None, reason: str, *, is_warning: bool
 ) -> None:
-    since, listed = parse_datetime(start) if start else None, snapshots_of("users", exports)
-    assert select_unread(listed, loaded, snapshots="latest", start=since) == []
-    text, is_found_warning = nothing_read_reason("users", listed, loaded, start=since)
+    config, listed = {"snapshots": "latest", "start_date": start}, snapshots_of("users", exports)
+    assert select_unread(listed, loaded, config, is_full_table=False) == []
+    text, is_found_warning = nothing_read_reason("users", listed, loaded, config)
     assert reason in text
     assert is_found_warning is is_warning
 
 
-LATE = [export(f"l{day}", at(day)) for day in (3, 4, 5, 6, 7)]
-PASSED_OVER: dict[str, tuple[list[Export], Bookmark | None, list[str] | None, list[str]]] = {
+PARTS = [export(f"p{day}", at(day), filter="x") for day in (3, 1, 2)]
+MORE_PARTS = [export(f"p{day}", at(day), filter="x") for day in range(1, 6)]
+LATE_ONES = [export(f"l{day}", at(day)) for day in (3, 4, 5, 6, 7)]
+PENDING_PART = export("p", None, status="pending", filter="x")
+OF_VISITS = [export("v", at(4), model="visits", filter="x"), export("w", at(9), model="visits", status="failed")]
+FAILS, UNKNOWN_STATUS = "Export f of users failed at Dynamic", "Export u of users has the status 'expired'"
+ONE_LATE = "1 export of users appeared after a newer one was loaded, and is not read: a. "
+UNREAD_NOTES: dict[str, tuple[list[Export], Bookmark | None, list[str] | None, list[str]]] = {
     # name: (list, bookmark, ids listed in the run before, parts of the lines)
     "nothing is listed": ([], None, None, []),
-    "snapshots alone": ([A, B], bookmark(at(1), "a"), None, []),
+    "snapshots alone": ([A, B], AT_A, None, []),
     "a part before the first load": ([A, PART], None, None, ["1 export of users passed over"]),
-    "a part newer than the bookmark": ([A, PART], bookmark(at(1), "a"), None, ["filter made only a part: part. "]),
+    "a part newer than the bookmark": ([A, PART], AT_A, None, ["filter made only a part: part. "]),
     "a part that was named once": ([A, PART], bookmark(at(9), "x"), None, []),
     "a part of the bookmark's instant": ([PART], bookmark(at(6), "x"), None, []),
-    "parts that are not completed, or of visits": (
-        [
-            export("f", at(4), status="failed", filter="x"),
-            export("p", None, status="pending", filter="x"),
-            export("v", at(4), model="visits", filter="x"),
-        ],
-        None,
-        None,
-        [],
-    ),
-    "three parts, oldest first": (
-        [export(f"p{day}", at(day), filter="x") for day in (3, 1, 2)],
-        None,
-        None,
-        ["3 exports of users passed over, because a filter made only a part: p1, p2, p3. "],
-    ),
-    "more parts: the newest three": (
-        [export(f"p{day}", at(day), filter="x") for day in range(1, 6)],
-        None,
-        None,
-        ["only a part: p3, p4, p5 and 2 more. "],
-    ),
-    "all: what was there before is not late": ([A, B], bookmark(at(2), "b"), [short_id("a"), short_id("b")], []),
-    "all: an older one that was not there": (
-        [A, B],
-        bookmark(at(2), "b"),
-        ["b"],
-        ["1 export of users appeared after a newer one was loaded, and is not read: a. "],
-    ),
-    "all: of the bookmark's instant, not loaded: it is read": ([B, SAME_B], bookmark(at(2), "b"), ["b"], []),
-    "all: loaded, although not listed in the run before": ([B], bookmark(at(2), "b"), [], []),
-    "all: a newer one is read": ([B, C], bookmark(at(2), "b"), ["b"], []),
+    "not completed, or of visits": ([PENDING_PART, *OF_VISITS], None, None, []),
+    "parts, oldest first": (PARTS, None, None, ["3 exports of users passed over, because a filter made"]),
+    "parts are named, oldest first": (PARTS, None, None, ["only a part: p1, p2, p3. "]),
+    "more parts: the newest three": (MORE_PARTS, None, None, ["only a part: p3, p4, p5 and 2 more. "]),
+    "all: what was there before is not late": ([A, B], AT_B, [short_id("a"), short_id("b")], []),
+    "all: an older one that was not there": ([A, B], AT_B, ["b"], [ONE_LATE]),
+    "all: of the bookmark's instant, not loaded: it is read": ([B, SAME_B], AT_B, ["b"], []),
+    "all: loaded, although not listed in the run before": ([B], AT_B, [], []),
+    "all: a newer one is read": ([B, C], AT_B, ["b"], []),
     "all: nothing was loaded": ([A], None, [], []),
-    "latest: nothing is late": ([A, B], bookmark(at(2), "b"), None, []),
-    "all: a late part is not late": ([export("p", at(1), filter="x")], bookmark(at(2), "b"), [], []),
-    "all: many": (LATE, bookmark(at(8), "x"), [], ["l5, l6, l7 and 2 more"]),
+    "latest: nothing is late": ([A, B], AT_B, None, []),
+    "all: a late part is not late": ([export("p", at(1), filter="x")], AT_B, [], []),
+    "all: many": (LATE_ONES, bookmark(at(8), "x"), [], ["l5, l6, l7 and 2 more"]),
     "all: a part and a late one": (
         [A, PART],
-        bookmark(at(2), "b"),
+        AT_B,
         [],
-        ["1 export of users passed over", "1 export of users appeared"],
+        ["1 export of users passed", "1 export of users appeared"],
     ),
-}
-
-
-@pytest.mark.parametrize(("exports", "loaded", "known", "parts"), PASSED_OVER.values(), ids=PASSED_OVER)
-def test_which_exports_are_named_because_they_are_never_read(
-    exports: list[Export], loaded: Bookmark | None, known: list[str] | None, parts: list[str]
-) -> None:
-    notes = passed_over_notes("users", exports, loaded, known)
-    assert len(notes) == len(parts)
-    assert all(part in note for part, note in zip(parts, notes))
-    assert ADDRESS not in "".join(notes)
-
-
-FAILED_NOTES: dict[str, tuple[list[Export], Bookmark | None, list[str]]] = {
-    "none failed": ([A, PENDING], None, []),
-    "one, before the first load": ([A, FAILED], None, ["Export f of users failed at Dynamic"]),
-    "some, before the first load: one line": (
+    "one failed, before the first load": ([A, FAILED], None, None, [FAILS]),
+    "some failed, before the first load: one line": (
         [FAILED, UNKNOWN],
         None,
-        ["2 exports of users can't be read. The newest: Export u of users has the status 'expired'"],
+        None,
+        [f"2 exports of users can't be read. The newest: {UNKNOWN_STATUS}"],
     ),
-    "of an older night": ([FAILED], bookmark(at(5), "x"), []),
-    "of the bookmark's instant": ([FAILED], bookmark(at(4), "x"), []),
-    "newer than the bookmark: a line each": (
-        [UNKNOWN, FAILED],
-        bookmark(at(3), "c"),
-        ["Export f of users failed at Dynamic", "Export u of users has the status 'expired'"],
-    ),
-    "of another model": ([export("v", at(9), status="failed", model="visits")], None, []),
+    "one of an older night failed": ([FAILED], bookmark(at(5), "x"), None, []),
+    "one of the bookmark's instant failed": ([FAILED], bookmark(at(4), "x"), None, []),
+    "some newer than the bookmark failed: a line each": ([UNKNOWN, FAILED], AT_C, None, [FAILS, UNKNOWN_STATUS]),
 }
 
 
-@pytest.mark.parametrize(("exports", "loaded", "lines"), FAILED_NOTES.values(), ids=FAILED_NOTES)
-def test_which_failed_exports_are_named(exports: list[Export], loaded: Bookmark | None, lines: list[str]) -> None:
-    notes = failed_notes("users", exports, loaded)
-    assert len(notes) == len(lines)
-    assert all(note.startswith(line) and note.endswith(".") for note, line in zip(notes, lines))
+@pytest.mark.parametrize(("exports", "loaded", "known", "parts"), UNREAD_NOTES.values(), ids=UNREAD_NOTES)
+def test_which_exports_are_named_because_they_are_not_read(
+    exports: list[Export], loaded: Bookmark | None, known: list[str] | None, parts: list[str]
+) -> None:
+    notes = unread_notes("users", exports, loaded, known)
+    assert len(notes) == len(parts)
+    assert all(part in note and note.endswith(".") for part, note in zip(parts, notes))
+    assert ADDRESS not in "".join(notes)
 
 
 # --- requested exports: the present is March 10, 12:00; a completed export is fresh for an hour
@@ -290,13 +225,7 @@ PLANS: dict[str, tuple[str | None, list[Export], Bookmark | None, str | None, bo
     "pending for longer than export_timeout": ("r", [requested(createdAt=at(10, 1))], None, "r", False),
     "pending for 24 hours": ("r", [requested(createdAt=at(9, 12))], None, "r", False),
     "pending for more than 24 hours": ("r", [requested(createdAt="2026-03-09T11:59:59.999Z")], None, None, True),
-    "pending, created before the bookmark": (
-        "r",
-        [requested(createdAt=at(10, 1))],
-        bookmark(at(10, 2), "b"),
-        "r",
-        False,
-    ),
+    "pending, created before the bookmark": ("r", [requested(createdAt=at(10, 1))], bookmark(at(10, 2)), "r", False),
     "completed just now": ("r", [requested(at(10, 12), **DONE)], None, "r", False),
     "completed an hour ago": ("r", [requested(at(10, 11), **DONE)], None, "r", False),
     "completed more than an hour ago: read, and a fresh one": (
@@ -306,23 +235,11 @@ PLANS: dict[str, tuple[str | None, list[Export], Bookmark | None, str | None, bo
         "r",
         True,
     ),
-    "completed weeks ago, newer than the bookmark: read, and a fresh one": (
-        "r",
-        [requested(at(2), createdAt=at(1), **DONE)],
-        bookmark(at(1), "a"),
-        "r",
-        True,
-    ),
+    "completed weeks ago, newer than the bookmark": ("r", [requested(at(2), **DONE)], AT_A, "r", True),
     "slower than 24 hours, but completed": ("r", [requested(at(10, 12), createdAt=at(1), **DONE)], None, "r", False),
     "older than the bookmark": ("r", [requested(at(10, 11), **DONE)], bookmark(at(10, 12), "b"), None, True),
     "loaded before": ("r", [requested(at(10, 11), **DONE)], bookmark(at(10, 11), "r"), None, True),
-    "of the bookmark's instant, not newer": (
-        "r",
-        [requested(at(10, 11), **DONE)],
-        bookmark(at(10, 11), "b"),
-        None,
-        True,
-    ),
+    "of the bookmark's instant": ("r", [requested(at(10, 11), **DONE)], bookmark(at(10, 11), "b"), None, True),
     "a fresh one that nobody requested is not reused": (None, [export("x", at(10, 12))], None, None, True),
     "another export is newer": ("r", [requested(at(10, 11), **DONE), export("x", at(10, 12))], None, "r", False),
 }
@@ -338,59 +255,17 @@ def test_what_happens_to_a_requested_export(
 
 # --- the bookmark
 
-AFTER: dict[str, tuple[Export, Bookmark | None, Bookmark]] = {
-    "the first": (B, None, bookmark(at(2), "b")),
-    "a newer one": (C, bookmark(at(2), "b", "b2"), bookmark(at(3), "c")),
-    "an older one: never backwards": (A, bookmark(at(2), "b"), bookmark(at(2), "b")),
-    "of the same instant: one more id": (
-        SAME_B,
-        bookmark(at(2), "b"),
-        Bookmark("2026-03-02T01:00:00+01:00", B.completed_at, frozenset({"b", "b2"})),
-    ),
-    "the same one again": (B, bookmark(at(2), "b"), bookmark(at(2), "b")),
-    "as Dynamic writes it": (
-        export("d", "2026-03-06T00:00:00.123456+05:45"),
-        None,
-        bookmark("2026-03-06T00:00:00.123456+05:45", "d"),
-    ),
-}
-
-
-@pytest.mark.parametrize(("loaded", "before", "after"), AFTER.values(), ids=AFTER)
-def test_the_bookmark_after_an_export(loaded: Export, before: Bookmark | None, after: Bookmark) -> None:
-    assert bookmark_after(loaded, before) == after
-    assert is_newest(loaded, before) == (after.instant == loaded.completed_at)
-    assert after.covers(loaded)
-    assert before is None or after.instant >= before.instant
-
-
-def test_in_any_order_the_bookmark_ends_at_the_newest() -> None:
-    for order in ([A, B, SAME_B, C], [C, B, A, SAME_B], [SAME_B, C, A, B]):
-        last: Bookmark | None = None
-        for loaded in order:
-            last = bookmark_after(loaded, last)
-        assert last == bookmark(at(3), "c")
-
-
 OBSOLETE: dict[str, tuple[Export, Bookmark | None, bool]] = {
-    "older": (A, bookmark(at(2), "b"), True),
-    "loaded": (B, bookmark(at(2), "b"), True),
-    "of the same instant": (SAME_B, bookmark(at(2), "b"), True),
-    "newer": (C, bookmark(at(2), "b"), False),
+    "older": (A, AT_B, True),
+    "loaded": (B, AT_B, True),
+    "of the same instant": (SAME_B, AT_B, True),
+    "newer": (C, AT_B, False),
     "nothing was loaded": (A, None, False),
-    "pending: its completion is not known": (PENDING, bookmark(at(2), "b"), False),
-    "failed": (export("f", at(1), status="failed"), bookmark(at(2), "b"), False),
+    "pending: its completion is not known": (PENDING, AT_B, False),
+    "failed": (export("f", at(1), status="failed"), AT_B, False),
 }
 
 
 @pytest.mark.parametrize(("requested", "loaded", "is_dropped"), OBSOLETE.values(), ids=OBSOLETE)
 def test_which_requested_exports_are_obsolete(requested: Export, loaded: Bookmark | None, *, is_dropped: bool) -> None:
     assert is_obsolete(requested, loaded) is is_dropped
-
-
-COVERED: list[tuple[Export, bool]] = [(A, True), (B, True), (SAME_B, False), (C, False)]
-
-
-@pytest.mark.parametrize(("listed", "is_covered"), COVERED, ids=["older", "same id", "same instant", "newer"])
-def test_what_a_bookmark_covers(listed: Export, *, is_covered: bool) -> None:
-    assert bookmark(at(2), "b").covers(listed) == is_covered

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tap_dynamic.errors import TapError
-from tap_dynamic.load.selection import short_id
+from tap_dynamic.load.changes import Rows
+from tap_dynamic.load.plan import LoadPlan
 from tap_dynamic.load.state import Holding, RowState
 from tap_dynamic.table.layout import KnownTable, Layout
-from tests.builders import at, bookmark, export
+from tests.builders import at, bookmark, csv_file, export
 
 if TYPE_CHECKING:
     from tap_dynamic.load.selection import Bookmark
@@ -34,8 +35,7 @@ FULL: dict[str, Any] = {
     "row_count": 7,
     "table_version": 1_772_000_000,
     "last_version": 7,
-    "holdings": [["b", "f1"], ["p", None]],
-    "unfinished": ["p"],
+    "holdings": [["b", "f1", True], ["p", None, False]],
     "holdings_bookmark": [at(2), "b", "b2"],
     "known_exports": ["a", "b"],
 }
@@ -103,7 +103,7 @@ def test_what_is_the_sdks_or_of_an_earlier_version_is_ignored() -> None:
     assert (state.bookmark, state.requested_export_id) == (bookmark(at(2), "b"), "r")
     assert not {"base_export_id", "begun_exports", "fingerprint", "rejected_key"} & state.values().keys()
     # What 0.1.0 compared with is not known: the next load emits all rows.
-    assert state.held == [Holding("b", None)]
+    assert state.held == [Holding("b", is_whole=True)]
 
 
 CORRUPT: dict[str, list[Any]] = {
@@ -119,7 +119,7 @@ CORRUPT: dict[str, list[Any]] = {
     "text_columns": ["SECRET", [5]],
     "row_count": ["SECRET", True, 1.5, []],
     "table_version": ["SECRET", False, [5]],
-    "holdings": ["SECRET", {"SECRET": None}, [[]], ["SECRET"], [[5]], [["SECRET", 5]]],
+    "holdings": ["SECRET", {"SECRET": None}, [[]], ["SECRET"], [[5]], [["SECRET", 5]], [["a", None, "SECRET"]]],
     "holdings_bookmark": ["SECRET", [None]],
     "known_exports": [5, [5]],
 }
@@ -146,142 +146,87 @@ def test_what_is_no_object_is_corrupt(values: Any) -> None:
     assert "SECRET" not in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    ("name", "is_refused"), [(None, False), (ENVIRONMENT, False), ("22222222-2222-4222-8222-222222222222", True)]
-)
-def test_the_state_of_another_environment_is_refused(name: str | None, *, is_refused: bool) -> None:
-    state = RowState(environment_id=name)
-    if not is_refused:
-        state.check_environment(ENVIRONMENT)
-        return
-    with pytest.raises(TapError, match=f"{name}, not to environment_id {ENVIRONMENT}.*--full-refresh"):
-        state.check_environment(ENVIRONMENT)
-
-
-def test_the_name_of_another_environment_is_one_line() -> None:
-    with pytest.raises(TapError) as raised:
+def test_the_state_of_another_environment_is_refused() -> None:
+    for name in (None, ENVIRONMENT):
+        RowState(environment_id=name).check_environment(ENVIRONMENT)
+    with pytest.raises(TapError, match=f"environment a, not to environment_id {ENVIRONMENT}.*--full-refresh"):
         RowState(environment_id="a\nb").check_environment(ENVIRONMENT)
-    assert "\n" not in str(raised.value)
 
 
 # --- what the table may hold
 
+WHOLE = [Holding("b", is_whole=True), Holding("b2", is_whole=True)]
+IN_FULL = [Holding("b", "f1", is_whole=True), Holding("p")]
 HELD: dict[str, tuple[dict[str, Any], list[Holding]]] = {
     "nothing was loaded": ({}, []),
-    "of the very bookmark": (FULL, [Holding("b", "f1"), Holding("p")]),
-    "of an older bookmark": ({**FULL, "holdings_bookmark": [at(1), "a"]}, [Holding("b"), Holding("b2")]),
-    "of the same instant, before one more export": (
-        {**FULL, "holdings_bookmark": [at(2), "b"]},
-        [Holding("b"), Holding("b2")],
-    ),
-    "of no bookmark": ({**FULL, "holdings_bookmark": []}, [Holding("b"), Holding("b2")]),
-    "0.1.0": (OLD, [Holding("b")]),
+    "of the very bookmark": (FULL, IN_FULL),
+    "of an older bookmark": ({**FULL, "holdings_bookmark": [at(1), "a"]}, WHOLE),
+    "of the same instant, before one more export": ({**FULL, "holdings_bookmark": [at(2), "b"]}, WHOLE),
+    "of no bookmark": ({**FULL, "holdings_bookmark": []}, WHOLE),
+    "0.1.0": (OLD, WHOLE[:1]),
     "a bookmark without ids": ({"replication_key_value": at(2), "export_ids": None}, []),
-    "the ids of the bookmark in another order": (
-        {**FULL, "export_ids": ["b2", "b"]},
-        [Holding("b", "f1"), Holding("p")],
-    ),
+    "the ids of the bookmark in another order": ({**FULL, "export_ids": ["b2", "b"]}, IN_FULL),
+    "a state that does not say which loads ended": ({**FULL, "holdings": [["b", "f1"]]}, [Holding("b", "f1")]),
     "a first load was interrupted": ({"holdings": [["a", "f1"]], "holdings_bookmark": [""]}, [Holding("a", "f1")]),
     "of before a full refresh": ({"holdings": [["a", "f1"]], "holdings_bookmark": [at(1), "a"]}, []),
-    "the first file was empty: the table has no rows": (
-        {**FULL, "holdings": []},
-        [],
-    ),
+    "the first file was empty: the table has no rows": ({**FULL, "holdings": []}, []),
 }
 
 
 @pytest.mark.parametrize(("values", "held"), HELD.values(), ids=HELD)
 def test_what_the_table_may_hold(values: dict[str, Any], held: list[Holding]) -> None:
-    assert RowState.parse(values).held == held
+    state = RowState.parse(values)
+    assert state.held == held
+    assert state.has_base is any(holding.is_whole for holding in held)
 
 
 # --- what happens to a state
 
-NOTHING: dict[str, Any] = {}
+FILE = csv_file("id", "1")
+
+
+def planned(loaded: Any, *held: Holding, **facts: Any) -> LoadPlan:
+    """The plan of a load."""
+    return LoadPlan(loaded, LAYOUT, Rows(FILE, ()), holdings=(*held, Holding(loaded.id)), **facts)
+
+
+def moved(loaded: Any, *others: str) -> dict[str, Any]:
+    """The fields of the bookmark after a load."""
+    ids = sorted([loaded.id, *others])
+    moment = loaded.exported_at
+    return {"replication_key_value": moment, "export_ids": ids, "holdings_bookmark": [moment, *ids]}
+
+
+def before(moment: str, *ids: str, **fields: Any) -> dict[str, Any]:
+    """A state with a bookmark."""
+    return {"replication_key_value": moment, "export_ids": [*ids], "row_count": 3, **fields}
+
+
+ASIDE = {"moves_bookmark": False}
+STAYS = {"replication_key": None, "row_count": None, "table_version": None, "holdings_bookmark": [""]}
 COMMITS: dict[str, tuple[dict[str, Any], Any, dict[str, Any], dict[str, Any]]] = {
-    # name: (state, export, arguments, what changes in the state)
-    "first": (NOTHING, B, {}, {"replication_key_value": at(2), "export_ids": ["b"], "holdings_bookmark": [at(2), "b"]}),
-    "newer": (
-        {"replication_key_value": at(1), "export_ids": ["a"], "row_count": 3},
-        B,
-        {},
-        {"replication_key_value": at(2), "export_ids": ["b"], "holdings_bookmark": [at(2), "b"]},
-    ),
-    "older: the bookmark and its rows stay": (
-        {"replication_key_value": at(3), "export_ids": ["c"], "row_count": 3, "table_version": 4},
-        B,
-        {},
-        {"row_count": 3, "table_version": 4, "replication_key": None, "holdings_bookmark": [at(3), "c"]},
-    ),
-    "same instant, sorted ids": (
-        {"replication_key_value": at(2), "export_ids": ["z"]},
-        B,
-        {},
-        {"replication_key_value": at(2), "export_ids": ["b", "z"], "holdings_bookmark": [at(2), "b", "z"]},
-    ),
-    "same instant in another spelling": (
-        {"replication_key_value": at(2), "export_ids": ["b"]},
-        SAME_B,
-        {},
-        {
-            "replication_key_value": "2026-03-02T01:00:00+01:00",
-            "export_ids": ["b", "b2"],
-            "holdings_bookmark": ["2026-03-02T01:00:00+01:00", "b", "b2"],
-        },
-    ),
-    "the requested one": (
-        {"requested_export_id": "b"},
-        B,
-        {},
-        {
-            "replication_key_value": at(2),
-            "export_ids": ["b"],
-            "requested_export_id": None,
-            "holdings_bookmark": [at(2), "b"],
-        },
-    ),
-    "another than the requested one": (
-        {"requested_export_id": "r"},
-        B,
-        {},
-        {"replication_key_value": at(2), "export_ids": ["b"], "holdings_bookmark": [at(2), "b"]},
-    ),
-    "without moving the bookmark": (
-        {"requested_export_id": "b", "row_count": 3},
-        B,
-        {"moves_bookmark": False},
-        {
-            "requested_export_id": None,
-            "row_count": 3,
-            "table_version": None,
-            "replication_key": None,
-            "holdings_bookmark": [""],
-        },
-    ),
-    "without rows: the bookmark moves, what the table has stays": (
+    # name: (state, export, facts of its load, what changes in the state)
+    "first": ({}, B, {}, moved(B)),
+    "newer": (before(at(1), "a"), B, {}, moved(B)),
+    "same instant, sorted ids": (before(at(2), "z"), B, {}, moved(B, "z")),
+    "same instant in another spelling": (before(at(2), "b"), SAME_B, {}, moved(SAME_B, "b")),
+    "the same again": (before(at(2), "b", "z"), B, {}, moved(B, "z")),
+    "the requested one": ({"requested_export_id": "b"}, B, {}, {**moved(B), "requested_export_id": None}),
+    "another than the requested one": ({"requested_export_id": "r"}, B, {}, moved(B)),
+    "without moving the bookmark": ({"requested_export_id": "b"}, B, ASIDE, {**STAYS, "requested_export_id": None}),
+    "without rows: what the table has stays": (
         {"row_count": 3, "table_version": 4},
         B,
         {"rows": 0},
-        {
-            "replication_key_value": at(2),
-            "export_ids": ["b"],
-            "row_count": 3,
-            "table_version": 4,
-            "holdings_bookmark": [at(2), "b"],
-        },
+        {**moved(B), "row_count": 3, "table_version": 4},
     ),
     "without a version: that of the table ends": (
-        {"table_version": 4},
+        {"table_version": 4, "last_version": 4},
         B,
         {"version": None},
-        {
-            "replication_key_value": at(2),
-            "export_ids": ["b"],
-            "table_version": None,
-            "last_version": None,
-            "holdings_bookmark": [at(2), "b"],
-        },
+        {**moved(B), "table_version": None, "last_version": 4},
     ),
+    "the last version never falls": ({"last_version": 20}, B, {}, {**moved(B), "last_version": 20}),
 }
 
 
@@ -289,102 +234,29 @@ COMMITS: dict[str, tuple[dict[str, Any], Any, dict[str, Any], dict[str, Any]]] =
 def test_what_a_loaded_export_changes_in_the_state(
     values: dict[str, Any], loaded: Any, arguments: dict[str, Any], changed: dict[str, Any]
 ) -> None:
-    held = [Holding("b", "f1"), Holding("p")]
     state = RowState.parse({"key_properties": ["id"], "known_exports": ["a"], **values})
-    arguments = {"rows": 5, "version": 9, "moves_bookmark": True, **arguments}
-    after = state.committed(loaded, replication_key="_sdc_exported_at", holdings=held, **arguments)
+    facts = {"fingerprint": "f1", "version": 9, **arguments}
+    plan = planned(loaded, Holding("p"), **{name: fact for name, fact in facts.items() if name != "rows"})
+    rows = arguments.get("rows", 5)
+    after = state.committed(plan, rows)
     usual = {"replication_key": "_sdc_exported_at", "row_count": 5, "table_version": 9, "last_version": 9}
-    assert after.values() == {**state.values(), **usual, **changed, "holdings": [["b", "f1"], ["p", None]]}
-    assert after.held == held
+    holdings = [[h.export_id, h.fingerprint, h.is_whole] for h in plan.holdings_after(rows)]
+    assert after.values() == {**state.values(), **usual, **changed, "holdings": holdings}
+    assert after.held == [*plan.holdings_after(rows)]
 
 
-BEGUN: dict[str, tuple[dict[str, Any], list[Holding], str | None, list[list[str | None]]]] = {
-    # name: (state, what the table may hold, fingerprint, holdings)
-    "the first load": (NOTHING, [], "f1", [["c", "f1"]]),
-    "without comparison": (NOTHING, [], None, [["c", None]]),
-    "after one": (FULL, [Holding("b", "f1")], "f1", [["b", "f1"], ["c", "f1"]]),
-    "with one between, whose state was lost": (
-        FULL,
-        [Holding("b", "f1"), Holding("x", "f1")],
-        "f1",
-        [["b", "f1"], ["x", "f1"], ["c", "f1"]],
-    ),
-    "interrupted, and begun again": (
-        {**FULL, "holdings": [["b", "f1"], ["c", "f1"]]},
-        [Holding("b", "f1")],
-        "f1",
-        [["b", "f1"], ["c", "f1"]],
-    ),
-    "interrupted, and begun again with other columns: rows of both looks": (
-        {**FULL, "holdings": [["b", "f1"], ["c", "f1"]]},
-        [Holding("b", "f1")],
-        "f2",
-        [["b", "f1"], ["c", None]],
-    ),
-    "loaded before, and begun again with other columns": (
-        {**FULL, "holdings": [["c", "f1"]]},
-        [],
-        "f2",
-        [["c", None]],
-    ),
-    "interrupted without changes_only, and begun again with it: rows of both looks": (
-        {**FULL, "holdings": [["b", "f1"], ["c", None]]},
-        [Holding("b", "f1")],
-        "f1",
-        [["b", "f1"], ["c", None]],
-    ),
-    "of another bookmark": ({**FULL, "holdings": [["c", "f1"]], "holdings_bookmark": []}, [], "f2", [["c", "f2"]]),
-}
-
-
-@pytest.mark.parametrize(("values", "held", "fingerprint", "holdings"), BEGUN.values(), ids=BEGUN)
-def test_what_a_load_that_begins_changes_in_the_state(
-    values: dict[str, Any], held: list[Holding], fingerprint: str | None, holdings: list[list[str | None]]
-) -> None:
+@pytest.mark.parametrize("values", [{}, FULL, {**FULL, "holdings_bookmark": []}])
+@pytest.mark.parametrize("is_remembered", [False, True])
+def test_what_a_load_that_begins_changes_in_the_state(values: dict[str, Any], *, is_remembered: bool) -> None:
     state = RowState.parse({**values, "columns": ["email", "old"]})
-    after = state.with_table(LAYOUT).begun(C, held=held, fingerprint=fingerprint)
-    assert after.values() == {
-        **state.values(),
-        "key_properties": ["id"],
-        "columns": ["email", "old", "id"],
-        "text_columns": ["y", "z"],
-        "holdings": holdings,
-        "unfinished": after.unfinished,
+    after = state.begun(planned(C, Holding("b", "f1"), fingerprint="f1" if is_remembered else None))
+    table = {"key_properties": ["id"], "columns": ["email", "old", "id"], "text_columns": ["y", "z"]}
+    held = {
+        "holdings": [["b", "f1", False], ["c", None, False]],
         "holdings_bookmark": [values["replication_key_value"], "b", "b2"] if values else [""],
     }
+    assert after.values() == {**state.values(), **table, **(held if is_remembered else {})}
     assert after.bookmark == state.bookmark
-    assert [[h.export_id, h.fingerprint] for h in after.held] == holdings
-
-
-UNFINISHED: dict[str, tuple[dict[str, Any], list[str]]] = {
-    # name: (state before an export begins, whose loads have not ended then)
-    "the first load": ({}, ["c"]),
-    "after one": (FULL, ["p", "c"]),
-    "once more": ({**FULL, "unfinished": ["p", "c"], "holdings": [["b", "f1"], ["p", None], ["c", "f1"]]}, ["p", "c"]),
-    "loaded before": ({**FULL, "unfinished": [], "holdings": [["b", "f1"], ["c", "f1"]]}, []),
-    "of another bookmark": ({**FULL, "holdings_bookmark": []}, ["c"]),
-}
-
-
-@pytest.mark.parametrize(("values", "unfinished"), UNFINISHED.values(), ids=UNFINISHED)
-def test_a_load_is_unfinished_until_it_ends(values: dict[str, Any], unfinished: list[str]) -> None:
-    state = RowState.parse(values)
-    begun = state.begun(C, held=state.held, fingerprint="f1")
-    assert begun.unfinished == unfinished
-    assert begun.has_base == (state != RowState())
-    after = begun.committed(C, replication_key="k", holdings=begun.held, rows=1, version=None, moves_bookmark=False)
-    assert after.unfinished == [i for i in unfinished if i != "c"]
-    assert after.has_base
-
-
-def test_an_unfinished_load_is_no_base_whatever_the_bookmark() -> None:
-    """The first load is interrupted, and then an export without rows is loaded."""
-    begun = RowState().begun(A, held=[], fingerprint="f1")
-    empty = begun.begun(B, held=begun.held, fingerprint="f1").committed(
-        B, replication_key="k", holdings=begun.held, rows=0, version=None, moves_bookmark=True
-    )
-    assert [h.export_id for h in empty.held] == ["a"]
-    assert not empty.has_base
 
 
 def requested(completed_at: str | None = None, **fields: Any) -> Any:
@@ -392,41 +264,24 @@ def requested(completed_at: str | None = None, **fields: Any) -> Any:
     return export("r", completed_at, **{"status": "completed" if completed_at else "pending", **fields})
 
 
-FORGOTTEN: dict[str, tuple[list[Any], str | None, bool]] = {
-    # name: (list, bookmark, whether the id is dropped)
-    "older than the bookmark": ([requested(at(2))], at(3), True),
-    "of the bookmark's instant": ([requested(at(3))], at(3), True),
-    "newer than the bookmark": ([requested(at(4))], at(3), False),
-    "nothing loaded yet": ([requested(at(4))], None, False),
-    "pending": ([requested()], at(3), False),
-    "vanished": ([A], at(3), False),
-    "another one is older": ([A, requested(at(4))], at(3), False),
-    "nothing is listed": ([], at(3), False),
+FORGOTTEN: dict[str, tuple[list[Any], bool]] = {
+    # name: (list, whether the id is dropped)
+    "of the bookmark's instant": ([requested(at(3))], True),
+    "newer than the bookmark": ([requested(at(4))], False),
+    "vanished": ([A], False),
+    "another one is older": ([A, requested(at(4))], False),
 }
 
 
-@pytest.mark.parametrize(("exports", "loaded", "is_dropped"), FORGOTTEN.values(), ids=FORGOTTEN)
-def test_a_remembered_id_is_dropped_when_not_newer_than_the_bookmark(
-    exports: list[Any], loaded: str | None, *, is_dropped: bool
-) -> None:
-    state = RowState(replication_key_value=loaded).requested("r")
-    after = state.without_request(exports)
-    assert after.requested_export_id == (None if is_dropped else "r")
-    assert after.requested("r") == state
+@pytest.mark.parametrize(("exports", "is_dropped"), FORGOTTEN.values(), ids=FORGOTTEN)
+def test_a_remembered_id_is_dropped_when_not_newer_than_the_bookmark(exports: list[Any], *, is_dropped: bool) -> None:
+    state = RowState(replication_key_value=at(3), requested_export_id="r")
+    assert state.without_request(exports) == (RowState(replication_key_value=at(3)) if is_dropped else state)
 
 
 def test_no_id_is_remembered_and_nothing_is_dropped() -> None:
     state = RowState(replication_key_value=at(3))
     assert state.without_request([A, B]) == state
-
-
-@pytest.mark.parametrize(("ids", "known"), [(None, None), ([], []), (["b", "a"], sorted(map(short_id, "ab")))])
-def test_the_exports_that_are_listed_are_remembered(ids: list[str] | None, known: list[str] | None) -> None:
-    assert RowState(known_exports=["z"]).knowing(ids).values() == {**RowState().values(), "known_exports": known}
-
-
-def test_the_environment_is_named() -> None:
-    assert RowState().of_environment(ENVIRONMENT) == RowState(environment_id=ENVIRONMENT)
 
 
 # --- merges
@@ -451,15 +306,12 @@ def states() -> dict[str, RowState]:
 
     def load(name: str, state: RowState, loaded: Any, *, rows: int = 5, fingerprint: str | None = "f1") -> RowState:
         held = [h for h in state.held if h.export_id != loaded.id]
-        state = write(f"{name} begun", state.with_table(LAYOUT).begun(loaded, held=held, fingerprint=fingerprint))
-        own = [Holding(loaded.id, fingerprint)] if rows else held
-        return write(
-            f"{name} loaded",
-            state.committed(loaded, replication_key="k", holdings=own, rows=rows, version=None, moves_bookmark=True),
-        )
+        own = Holding(loaded.id, fingerprint)
+        plan = LoadPlan(loaded, LAYOUT, Rows(FILE, ()), holdings=(*held, own), fingerprint=fingerprint)
+        return write(f"{name} loaded", write(f"{name} begun", state.begun(plan)).committed(plan, rows))
 
     state = load("a", found["before"], A)
-    state = load("b", write("requested", state.requested("b")), B)
+    state = load("b", write("requested", RowState.parse({**state.values(), "requested_export_id": "b"})), B)
     state = load("b2", state, SAME_B, fingerprint="f2")
     state = load("c, without rows", state, C, rows=0)
     load("d, without changes_only", state, export("d", at(4)), fingerprint=None)
@@ -479,7 +331,7 @@ def test_a_state_of_an_earlier_version_is_merged_into_one(name: str) -> None:
     """The bookmark moves without the holdings: what is left of them counts only where that bookmark is theirs."""
     state = RowState.parse(merged(STATES[name].values(), OLD))
     assert state.bookmark == bookmark(at(2), "b")
-    assert state.held == (STATES[name].held if STATES[name].bookmark == state.bookmark else [Holding("b")])
+    assert state.held == (STATES[name].held if STATES[name].bookmark == state.bookmark else [WHOLE[0]])
 
 
 @pytest.mark.parametrize("name", STATES)
@@ -492,7 +344,11 @@ def test_holdings_count_only_with_the_bookmark_they_belong_to(name: str) -> None
         if is_same and STATES[name].holdings_bookmark:
             assert found == STATES[name].held
         else:
-            assert found == [Holding(export_id) for export_id in state.export_ids or ()]
+            assert found == [Holding(export_id, is_whole=True) for export_id in state.export_ids or ()]
+
+
+A_HELD, B_HELD = Holding("a", "f1", is_whole=True), Holding("b", "f1", is_whole=True)
+B2_HELD, D_HELD = Holding("b2", "f2", is_whole=True), Holding("d", is_whole=True)
 
 
 @pytest.mark.parametrize(
@@ -500,16 +356,16 @@ def test_holdings_count_only_with_the_bookmark_they_belong_to(name: str) -> None
     [
         ("before", []),
         ("a begun", [Holding("a", "f1")]),
-        ("a loaded", [Holding("a", "f1")]),
-        ("requested", [Holding("a", "f1")]),
-        ("b begun", [Holding("a", "f1"), Holding("b", "f1")]),
-        ("b loaded", [Holding("b", "f1")]),
-        ("b2 begun", [Holding("b", "f1"), Holding("b2", "f2")]),
-        ("b2 loaded", [Holding("b2", "f2")]),
-        ("c, without rows begun", [Holding("b2", "f2"), Holding("c", "f1")]),
-        ("c, without rows loaded", [Holding("b2", "f2")]),
-        ("d, without changes_only begun", [Holding("b2", "f2"), Holding("d")]),
-        ("d, without changes_only loaded", [Holding("d")]),
+        ("a loaded", [A_HELD]),
+        ("requested", [A_HELD]),
+        ("b begun", [A_HELD, Holding("b", "f1")]),
+        ("b loaded", [B_HELD]),
+        ("b2 begun", [B_HELD, Holding("b2", "f2")]),
+        ("b2 loaded", [B2_HELD]),
+        ("c, without rows begun", [B2_HELD, Holding("c", "f1")]),
+        ("c, without rows loaded", [B2_HELD]),
+        ("d, without changes_only begun", [B2_HELD]),
+        ("d, without changes_only loaded", [D_HELD]),
     ],
 )
 def test_what_the_table_may_hold_after_each_state(name: str, held: list[Holding]) -> None:

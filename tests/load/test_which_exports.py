@@ -36,38 +36,6 @@ def test_latest_reads_the_newest_and_the_second_run_nothing(sandbox: Sandbox, ta
     assert sandbox.count("file") == 3  # one download, and one head per discovery
 
 
-def test_all_reads_oldest_completion_first(sandbox: Sandbox, tap: Tap) -> None:
-    late = sandbox.add("users", SMALL, completed_at="2026-10-09T00:00:00.000Z")
-    early = sandbox.add("users", SMALL, completed_at="2026-10-02T00:00:00.000Z")
-    middle = sandbox.add("users", SMALL, completed_at="2026-10-03T02:00:00+02:00")
-    run = tap(snapshots="all")
-    assert read(run) == [early.id, middle.id, late.id]
-    assert run.bookmark("users")["export_ids"] == [late.id]
-    later = sandbox.add("users", SMALL, completed_at="2026-10-10T00:00:00.000Z")
-    assert read(tap(snapshots="all", _state=run.state)) == [later.id]
-
-
-def test_two_exports_of_the_same_millisecond_are_both_read(sandbox: Sandbox, tap: Tap) -> None:
-    same = "2026-10-02T00:00:00.000Z"
-    one = sandbox.add("users", SMALL, completed_at=same)
-    first = tap()
-    two = sandbox.add("users", SMALL, completed_at=same)
-    second = tap(_state=first.state)
-    assert (read(first), read(second)) == ([one.id], [two.id])
-    assert second.bookmark("users")["export_ids"] == sorted([one.id, two.id])
-    assert read(tap(_state=second.state)) == []
-    assert sorted(read(tap())) == sorted([one.id, two.id])
-
-
-def test_a_pending_export_is_left_for_the_run_after_its_completion(sandbox: Sandbox, tap: Tap) -> None:
-    sandbox.add("users", SMALL)
-    pending = sandbox.add("users", SMALL, status="pending", polls_left=99)
-    first = tap()
-    assert pending.id not in read(first)
-    pending.status, pending.completed_at = "completed", "2026-10-20T00:00:00.000Z"
-    assert read(tap(_state=first.state)) == [pending.id]
-
-
 def test_start_date_ignores_older_exports(sandbox: Sandbox, tap: Tap) -> None:
     sandbox.add("users", SMALL, completed_at="2026-10-02T00:00:00.000Z")
     new = sandbox.add("users", SMALL, completed_at="2026-10-05T00:00:00.000Z")
@@ -86,16 +54,6 @@ def test_named_exports_are_always_read_and_never_move_the_bookmark_back(sandbox:
     assert read(third) == [old.id, new.id]
     assert {r["id"] for r in third.records("exports")} == {old.id, new.id}
     assert not sandbox.requests[-1].path.endswith("/exports")
-
-
-def test_a_named_export_does_not_hide_older_ones_from_all(sandbox: Sandbox, tap: Tap) -> None:
-    first = sandbox.add("users", SMALL)
-    run = tap(snapshots="all")
-    older, named = sandbox.add("users", SMALL), sandbox.add("users", SMALL)
-    run = tap(snapshots="all", export_ids=[named.id], _state=run.state)
-    assert read(run) == [named.id]
-    assert run.bookmark("users")["export_ids"] == [first.id]
-    assert read(tap(snapshots="all", _state=run.state)) == [older.id, named.id]
 
 
 def test_a_named_pending_export_is_waited_for(sandbox: Sandbox, tap: Tap) -> None:
@@ -147,8 +105,10 @@ def test_a_failure_of_users_does_not_prevent_visits_from_loading(sandbox: Sandbo
     assert len(run.records("exports")) == 2
 
 
-def test_all_stops_at_a_bad_export_of_a_model_to_preserve_order(sandbox: Sandbox, tap: Tap) -> None:
-    first, bad, last = sandbox.add("users", SMALL), sandbox.add("users", BROKEN), sandbox.add("users", SMALL)
+def test_all_reads_in_order_of_completion_and_stops_at_a_bad_export(sandbox: Sandbox, tap: Tap) -> None:
+    last = sandbox.add("users", SMALL, completed_at="2026-10-09T00:00:00.000Z")
+    first = sandbox.add("users", SMALL, completed_at="2026-10-02T00:00:00.000Z")
+    bad = sandbox.add("users", BROKEN, completed_at="2026-10-03T02:00:00+02:00")
     run = tap(snapshots="all")
     assert run.code == 1
     assert read(run) == [first.id]
@@ -173,16 +133,6 @@ def test_valid_named_exports_are_read_despite_failures_of_others(sandbox: Sandbo
     ):
         assert [e for e in run.errors if e.startswith(text)], run.errors
     assert len(run.errors) == 4
-
-
-def test_full_table_reads_exports_again(sandbox: Sandbox, tap: Tap) -> None:
-    export = sandbox.add("users", SMALL)
-    catalog = select(tap.discover(), "users")
-    for entry in catalog["streams"]:
-        entry["replication_method"] = "FULL_TABLE"
-    first = tap(_catalog=catalog)
-    second = tap(_catalog=catalog, _state=first.state)
-    assert read(first) == read(second) == [export.id]
 
 
 def test_pending_exports_of_a_deselected_stream_are_not_waited_for(sandbox: Sandbox, tap: Tap) -> None:

@@ -135,11 +135,11 @@ class Judge:
             self.check_number_of_rows(export_id)
             version = max((v for v in self.versions if v), default=None)
             load = Load(export_id, self.rules.is_changes, self.shape, version, len(shot.rows))
+            self.memory.named, self.memory.is_disturbed = set(), False
         else:
             require(self.table.alive >= self.alive, "a file without rows deletes rows")
         if load:
             self.memory.loads[bookmark] = load
-        self.memory.named, self.memory.is_disturbed = set(), False
         self.alive = self.table.alive
 
     # --- the table

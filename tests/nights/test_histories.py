@@ -21,6 +21,7 @@ VERSIONS = {"emit_activate_version_messages": True}
 BOTH = (("link", "u1", "a", 1), ("link", "u2", "b", 1))
 TWO = Night((*BOTH, ("export", "users", 0)), CHANGES)
 CROWD = (("crowd", 20), ("export", "users", 0))
+CROWDS = (("crowd", 20), ("export", "users", 1))
 
 REGRESSIONS = {
     "a filtered export with changes": [TWO, Night((("export", "users", 1, {"filter": True, "empty": True}),), CHANGES)],
@@ -106,6 +107,21 @@ REGRESSIONS = {
         Night((("crowd", 20), ("export", "users", 0)), CHANGES, tap_dies_at=9600),
         Night((("export", "users", 1, {"empty": True}),)),
         Night((("export", "users", 2),), CHANGES),
+    ],
+    "the first load with rows is interrupted, and an export between was never loaded": [
+        Night((("export", "users", 0, {"empty": True}),), CHANGES),
+        Night((*CROWDS, ("link", "u1", "a", 1), ("export", "users", 2)), CHANGES, tap_dies_at=12_800),
+        Night((), CHANGES),
+    ],
+    "the load of the newest is interrupted, and then all are read": [
+        TWO,
+        Night((("export", "users", 1), ("crowd", 20), ("export", "users", 2)), CHANGES, tap_dies_at=12_800),
+        Night((), {**CHANGES, "snapshots": "all"}),
+    ],
+    "a part is named, and then comes an empty file": [
+        TWO,
+        Night((("export", "users", 1, {"filter": True}),), {"export_ids": [1]}),
+        Night((("export", "users", 2, {"empty": True}), ("export", "users", 3)), {**CHANGES, "snapshots": "all"}),
     ],
     "an empty file between is not compared": [
         TWO,

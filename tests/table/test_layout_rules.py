@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 from typing import Any
 
 import pytest
@@ -25,6 +24,7 @@ from tap_dynamic.table.columns import (
 from tap_dynamic.table.fit import afresh_note, documented_layout, fit_layout, infer_layout
 from tap_dynamic.table.layout import KnownTable, Layout, Note, StreamCatalog, with_deletions
 from tap_dynamic.table.types import type_of
+from tests.builders import load
 
 Schema = dict[str, Any]
 BOM = "\ufeff"
@@ -506,8 +506,7 @@ KEY_PROBLEMS: dict[str, tuple[tuple[str, ...], str, list[str], str | None]] = {
     "two columns, one missing": (("id", "b"), "id,c", ["1,2"], "has no column 'b'"),
     "row numbers are unique": (FALLBACK_KEY, "x", ["a", "a", "b"], None),
     "a column and the row number": (("id", "_sdc_row_number"), "id,x", ["1,a", "1,b"], None),
-    "a column and the row number, empty": (("id", "_sdc_row_number"), "id,x", ["1,a", ",b"], "empty in row 2"),
-    "the export's id tells no rows apart": (("_sdc_export_id",), "x", ["a", "b"], "the same in all rows"),
+    "the export's id is that of all rows": (("_sdc_export_id",), "x", ["a", "b"], "the same in all rows"),
     "the export's id and a column": (("_sdc_export_id", "id"), "id,x", ["1,a", "1,b"], "rows 1 and 2"),
 }
 
@@ -516,9 +515,7 @@ def key_problem(key: tuple[str, ...], head: Sample) -> str | None:
     """Why a first file does not get the key that the user sets, as the note about it says."""
     text = "\r\n".join(",".join(row) for row in (head.header, *head.rows))
     file = CsvFile.open(io.BytesIO(text.encode()), "label")
-    layout = fit_file(
-        file, StreamCatalog({}, key=key), KnownTable(), documented=DOCUMENTED, candidates=(), logger=logging.getLogger()
-    )
+    layout = fit_file(file, load(catalog=StreamCatalog({}, key=key), documented=DOCUMENTED))
     assert (layout.key == key) != (layout.key == FALLBACK_KEY) or key == FALLBACK_KEY
     return None if layout.key == key else layout.notes[-1].text
 
