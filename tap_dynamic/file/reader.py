@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
 import re
+import sys
 import zlib
+from itertools import chain, islice
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
@@ -35,7 +38,9 @@ CELLS_PER_CHUNK = 25_000
 CHUNK_SIZE = 1 << 20
 """Characters after which a chunk ends at its next row."""
 MAX_ROW = 32 << 20
-"""Characters of a row."""
+"""Bytes of memory of a row's text: Python takes up to four for each character, as many as its widest one needs."""
+TEXT_HEADER = sys.getsizeof("\u00e9") - 2
+"""Bytes of memory of a text that is not ASCII, besides its characters and one more that ends it."""
 MAX_COLUMNS = 65_536
 DAMAGED_GZIP = (OSError, EOFError, zlib.error)
 QUOTE_PROBLEMS = {
@@ -134,15 +139,31 @@ class _TooLargeError(Exception):
 
 
 class _Source(io.BufferedIOBase):
-    """A file's bytes from its header on, unpacked, without NUL characters."""
+    """A file's bytes from its header on, unpacked, without NUL characters; and what its lines take of the memory.
 
-    def __init__(self, file: IO[bytes]) -> None:
+    Args:
+        file: The file.
+        delimiter: What separates its fields.
+
+    Attributes:
+        size: Characters of the lines of a chunk so far.
+        row_start: How many of them are of earlier rows.
+        width: Bytes of memory for each character of the row at hand.
+    """
+
+    def __init__(self, file: IO[bytes], delimiter: str = ",") -> None:
         file.seek(0)
         self.is_gzip = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         file.seek(0)
         self.file: Any = gzip.GzipFile(fileobj=file, mode="rb") if self.is_gzip else file
-        self.dropped_nuls = self.line_size = 0
+        self.delimiter = delimiter
         self.is_start = True
+        self.dropped_nuls = self.line_memory = 0
+        self.start_chunk()
+
+    def start_chunk(self) -> None:
+        self.size = self.row_start = self.delimiters = self.separators = 0
+        self.width = 1
 
     @override
     def readable(self) -> bool:
@@ -158,13 +179,35 @@ class _Source(io.BufferedIOBase):
             if self.is_start:
                 data = without_start(data)
                 self.is_start = not data
-            rest = len(data) - 1 - max(data.rfind(b"\n"), data.rfind(b"\r"))
-            self.line_size = rest + (self.line_size if rest == len(data) else 0)
-            if self.line_size > MAX_ROW:
+            if b"\n" in data or b"\r" in data:
+                self.line_memory = 0
+            else:  # TextIOWrapper keeps all blocks of a line
+                self.line_memory += sys.getsizeof(data.decode("utf-8", "replace"))
+            if self.line_memory > MAX_ROW:
                 raise _TooLargeError(ROW_TOO_LONG)
             if data:
                 return data
         return b""
+
+    def verified(self, line: str) -> str:
+        """Pass a line on to the parser, unless its row would fill the memory."""
+        if not line.isascii():
+            line.encode()  # fails at bytes that are not UTF-8
+            self.width = max(self.width, (sys.getsizeof(line) - TEXT_HEADER) // (len(line) + 1))
+        self.size += len(line)
+        row_size = self.size - self.row_start
+        if row_size > CHUNK_SIZE:  # smaller rows can't
+            if row_size * self.width > MAX_ROW:
+                raise _TooLargeError(ROW_TOO_LONG)
+            self.delimiters += line.count(self.delimiter)
+            is_quoted = row_size > len(
+                line
+            )  # within a row, the parser asks for another line only while a quote is open
+            if self.delimiters >= MAX_COLUMNS and ('"' in line or not is_quoted):
+                self.separators += count_separators(line, self.delimiter, is_quoted=is_quoted)
+            if self.separators >= MAX_COLUMNS:
+                raise _TooLargeError(TOO_MANY_FIELDS)
+        return line
 
 
 class _Reader:
@@ -181,23 +224,24 @@ class _Reader:
     """
 
     def __init__(self, file: IO[bytes], delimiter: str, width: int | None = None) -> None:
-        self.source, self.delimiter, self.width = _Source(file), delimiter, width
+        self.source, self.width = _Source(file, delimiter), width
         lines = io.TextIOWrapper(cast("Any", self.source), "utf-8", errors="surrogateescape", newline="")
-        self.rows = csv.reader(map(self._verified, lines), delimiter=delimiter, strict=True)
+        # Nothing here refers to the reader: in a cycle, the parser's buffer of 64 MiB would stay until Python finds it.
+        self.rows = csv.reader(map(self.source.verified, lines), delimiter=delimiter, strict=True)
         self.number = 0
         self.problem: str | None = None
-        self.size = self.row_start = self.delimiters = self.separators = 0
 
     def read(self, count: int) -> Rows:
         """Read the next rows, `count` or about `CHUNK_SIZE` at most; none at the end or a malformed row."""
         rows: Rows = []
-        self.size = self.row_start = self.delimiters = self.separators = 0
+        source = self.source
+        source.start_chunk()
         try:
             for row in self.rows if not self.problem else ():
-                self.row_start = self.size
+                source.row_start, source.width = source.size, 1
                 if row:
                     rows.append(row)
-                    if len(rows) == count or self.size > CHUNK_SIZE:
+                    if len(rows) == count or source.size > CHUNK_SIZE:
                         break
         except csv.Error as error:
             self.problem = QUOTE_PROBLEMS.get(str(error), "malformed quotes")
@@ -214,41 +258,20 @@ class _Reader:
         self.number += len(rows)
         return rows
 
-    def _verified(self, line: str) -> str:
-        """Pass a line on to the parser, unless its row would fill the memory."""
-        if not line.isascii():
-            line.encode()  # fails at bytes that are not UTF-8
-        self.size += len(line)
-        if self.size - self.row_start > CHUNK_SIZE:  # smaller rows can't
-            if self.size - self.row_start > MAX_ROW:
-                raise _TooLargeError(ROW_TOO_LONG)
-            self.delimiters += line.count(self.delimiter)
-            if self.delimiters >= MAX_COLUMNS:
-                # The parser asks for another line within a row only while a quote is open.
-                is_quoted = self.size - len(line) > self.row_start
-                self.separators += count_separators(line, self.delimiter, is_quoted=is_quoted)
-            if self.separators >= MAX_COLUMNS:
-                raise _TooLargeError(TOO_MANY_FIELDS)
-        return line
-
 
 def count_separators(line: str, delimiter: str, *, is_quoted: bool) -> int:
-    """Count the delimiters of a line that stand outside quotes, a piece at a time to save memory.
+    """Count the delimiters of a line that stand outside quotes, up to `MAX_COLUMNS`.
 
     Args:
         line: The line.
         delimiter: What separates its fields.
         is_quoted: Whether it begins within quotes.
     """
-    mark = re.escape(delimiter)
-    quoted, opening = re.compile(f'(^|{mark})"[^"]*"'), re.compile(f'(?:^|(?<={mark}))"')
-    count = start = 0
-    while start < len(line):
-        end = line.find(delimiter, start + CHUNK_SIZE) + 1 or len(line)
-        # Two quotes are an escaped one, or nothing at all.
-        piece = ('"' * is_quoted + line[start:end]).replace('""', "")
-        outside, *inside = opening.split(quoted.sub(r"\1", piece), maxsplit=1)
-        count += outside.count(delimiter)
-        is_quoted = bool(inside)
-        start = end
+    # A piece that ends outside quotes is a row of its own.
+    pieces = (piece[0] for piece in re.finditer(f"[^{delimiter}]*{delimiter}", line))
+    rows = csv.reader(chain('"' * is_quoted, pieces), delimiter=delimiter, strict=True)
+    count = 0
+    with contextlib.suppress(csv.Error):  # the line ends within quotes
+        for _ in islice(rows, MAX_COLUMNS):
+            count += 1
     return count
