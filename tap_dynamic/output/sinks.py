@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from typing_extensions import override
 
 from tap_dynamic.file.reader import row_error
 from tap_dynamic.output.batches import MisfitError
@@ -22,15 +25,8 @@ class Sink(Protocol):
         """Write some rows."""
 
 
-class RecordSink:
-    """Writes RECORD messages in bulk.
-
-    Args:
-        stream: The stream's name.
-        names: The names of the values.
-        version: The version of the table, if there is one.
-        write_lines: Writes messages.
-    """
+class RecordSink(Sink):
+    """Writes RECORD messages in bulk, with the version of the table if there is one."""
 
     def __init__(
         self, stream: str, names: Sequence[str], version: int | None, write_lines: Callable[..., None]
@@ -38,28 +34,20 @@ class RecordSink:
         self.stream, self.version, self.write_lines = stream, version, write_lines
         self.encoder = RecordEncoder(names)
 
+    @override
     def add(self, chunk: Chunk) -> None:
-        """Write some rows."""
         self.write_lines(*record_messages(self.stream, self.version, self.encoder.encode(chunk.values)))
 
 
-class BatchSink:
-    """Writes BATCH files in bulk.
+@dataclass
+class BatchSink(Sink):
+    """Writes BATCH files in bulk."""
 
-    Args:
-        names: The names of the values.
-        writer: Writes the files.
-    """
+    names: Sequence[str]
+    writer: BatchWriter
 
-    def __init__(self, names: Sequence[str], writer: BatchWriter) -> None:
-        self.names, self.writer = names, writer
-
+    @override
     def add(self, chunk: Chunk) -> None:
-        """Write some rows.
-
-        Raises:
-            TapError: At a value that the format can't hold.
-        """
         try:
             content = self.writer.encode_values(self.names, chunk.values)
         except MisfitError as error:
@@ -67,18 +55,14 @@ class BatchSink:
         self.writer.add(len(chunk), content)
 
 
-class EachRecordSink:
-    """Passes rows on one by one.
+@dataclass
+class EachRecordSink(Sink):
+    """Passes rows on one by one: `write` takes a record, and what it is for messages."""
 
-    Args:
-        names: The names of the values.
-        write: Takes a record, and what it is for messages.
-    """
+    names: Sequence[str]
+    write: Callable[[dict[str, Any], str], None]
 
-    def __init__(self, names: Sequence[str], write: Callable[[dict[str, Any], str], None]) -> None:
-        self.names, self.write = names, write
-
+    @override
     def add(self, chunk: Chunk) -> None:
-        """Write some rows."""
         for number, row in zip(chunk.numbers, zip(*chunk.values)):
             self.write(dict(zip(self.names, row)), f"{chunk.label}, row {number}")

@@ -20,8 +20,6 @@ from tap_dynamic.redaction import first_line
 if TYPE_CHECKING:
     from singer_sdk.helpers._batch import StorageTarget
 
-BLOCK = 1 << 20
-"""Bytes that are copied to the storage at once."""
 PART = 8 << 20
 """Bytes of a part of a multipart upload, which are kept in memory; s3fs would keep 50 MiB."""
 
@@ -33,7 +31,7 @@ def store_file(file: IO[bytes], storage: StorageTarget, name: str, label: str) -
 
     Args:
         file: The file, at its start.
-        storage: The storage.
+        storage: Where it is stored.
         name: Its name there.
         label: What it is, for messages.
 
@@ -64,7 +62,7 @@ def store_file(file: IO[bytes], storage: StorageTarget, name: str, label: str) -
 
 def _upload(file: IO[bytes], stored: Any) -> None:
     try:
-        shutil.copyfileobj(file, stored, BLOCK)
+        shutil.copyfileobj(file, stored)
     except BaseException:
         stored.closed = True  # closing it would upload what is buffered, also after a signal
         raise
@@ -89,13 +87,11 @@ def _plain_numbers(value: Any) -> Any:
 
 def _quieten_object_stores() -> None:
     """Keep out of the log what these libraries write at DEBUG: headers with keys, signatures and session tokens."""
-    loggers = [logging.getLogger(name) for name in ("aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs")]
-    for name in list(logging.root.manager.loggerDict):
-        logger = logging.getLogger(name)
-        if logger.level and logger.name.partition(".")[0] in {parent.name for parent in loggers}:
-            loggers.append(logger)
-    for logger in loggers:
-        logger.setLevel(max(logger.getEffectiveLevel(), logging.INFO))
+    libraries = ("aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs")
+    for name in (*libraries, *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in libraries:
+            logger = logging.getLogger(name)
+            logger.setLevel(max(logger.getEffectiveLevel(), logging.INFO))
 
 
 def _store_locally(file: IO[bytes], path: Path) -> None:
@@ -103,7 +99,7 @@ def _store_locally(file: IO[bytes], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with partial.open("wb") as stored:
-            shutil.copyfileobj(file, stored, BLOCK)
+            shutil.copyfileobj(file, stored)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
