@@ -11,7 +11,6 @@ import msgspec
 from singer_sdk.plugin_base import JSONSchemaValidator
 
 from tap_dynamic.datetimes import parse_datetime, to_rfc3339
-from tap_dynamic.errors import TapError
 from tap_dynamic.file.reader import row_error
 from tap_dynamic.table.columns import KEY_ADVICE, quoted
 from tap_dynamic.table.types import JSON_KINDS
@@ -102,9 +101,6 @@ def json_of(kind: Any) -> Converter:
     """Make a converter to JSON objects or arrays; the word `null` is None.
 
     SQL targets refuse NUL characters, and no target can write half a surrogate pair: see `count_repairs`.
-
-    Args:
-        kind: What a cell is decoded to.
     """
     decode = msgspec.json.Decoder(kind | None, float_hook=Decimal).decode
 
@@ -164,33 +160,21 @@ EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 def convert_rows(
     label: str, columns: Sequence[Column], numbers: Sequence[int], rows: Sequence[Sequence[str]]
 ) -> list[Sequence[Any]]:
-    """Convert some rows, a column at a time.
-
-    Args:
-        label: The file, for messages.
-        columns: What is wanted of them.
-        numbers: The numbers of the rows.
-        rows: Their cells.
-
-    Returns:
-        A sequence of values for each column.
+    """Convert some rows, a column at a time: a sequence of values for each column.
 
     Raises:
-        TapError: At a cell that does not read as its type, or an empty key.
+        FileUnusable: At a cell that does not read as its type, or an empty key.
     """
     cells = list(zip(*rows))
     return [
-        [None] * len(rows) if column.index is None else convert_column(label, column, numbers, cells[column.index])
+        [None] * len(rows) if column.index is None else _convert_column(label, column, numbers, cells[column.index])
         for column in columns
     ]
 
 
-def convert_column(label: str, column: Column, numbers: Sequence[int], cells: Sequence[str]) -> Sequence[Any]:
-    """Convert the cells of some rows; see `convert_rows`."""
+def _convert_column(label: str, column: Column, numbers: Sequence[int], cells: Sequence[str]) -> Sequence[Any]:
     try:
-        values = cells if column.is_key and column.kind == "string" else CONVERTERS[column.kind](cells)
-        if column.nested:
-            verify_nested(column.nested, values)
+        values = _values(column, cells)
     except UNREADABLE:
         index = next(i for i, cell in enumerate(cells) if not _is_readable(column, cell))
         is_large = column.kind in JSON_KINDS and len(cells[index]) > MAX_JSON
@@ -213,37 +197,29 @@ def convert_readable(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -
     values: list[Sequence[Any]] = []
     for column in columns:
         cells = [""] * len(rows) if column.index is None else [row[column.index] for row in rows]
-        readable = [cell if _is_readable(column, cell) else "" for cell in cells]
-        is_text_key = column.is_key and column.kind == "string"
-        values.append(readable if is_text_key else CONVERTERS[column.kind](readable))
+        values.append(_values(column, [cell if _is_readable(column, cell) else "" for cell in cells]))
     return values
 
 
 def read_keys(label: str, keys: Sequence[Column], first: int, rows: Sequence[Sequence[str]]) -> list[Sequence[str]]:
-    """Read the key of each row, as texts that are equal where the keys are.
-
-    Args:
-        label: The file, for messages.
-        keys: The key columns, all in the file.
-        first: The number of the first row.
-        rows: The cells.
-
-    Returns:
-        A sequence of texts for each key column.
-    """
-    if any(column.index is None for column in keys):
-        msg = f"{label}: the file lacks a key column."
-        raise TapError(msg)
+    """Read the key columns, all in the file, as texts that are equal where the keys are."""
     numbers = range(first, first + len(rows))
-    columns = [[row[column.index or 0] for row in rows] for column in keys]
-    return key_texts(keys, [convert_column(label, key, numbers, cells) for key, cells in zip(keys, columns)])
+    columns = [(key, [row[key.index or 0] for row in rows]) for key in keys]
+    return key_texts(keys, [_convert_column(label, key, numbers, cells) for key, cells in columns])
+
+
+def _values(column: Column, cells: Sequence[str]) -> Sequence[Any]:
+    if column.is_key and column.kind == "string":
+        return cells  # a key is never null
+    values = CONVERTERS[column.kind](cells)
+    if column.nested:
+        verify_nested(column.nested, values)
+    return values
 
 
 def _is_readable(column: Column, cell: str) -> bool:
     try:
-        values = CONVERTERS[column.kind]([cell])
-        if column.nested:
-            verify_nested(column.nested, values)
+        _values(column, [cell])
     except UNREADABLE:
         return False
     return True

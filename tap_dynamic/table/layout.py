@@ -50,13 +50,7 @@ class Note:
 
 @dataclass(frozen=True)
 class StreamCatalog:
-    """What the catalog says of a stream.
-
-    Args:
-        properties: The schema of each column.
-        deselected: Names of the columns that are not selected.
-        key: The key that the user sets; None for the candidates.
-    """
+    """What the catalog says of a stream: its columns, and the key that the user sets; None for the candidates."""
 
     properties: Properties
     deselected: frozenset[str] = frozenset()
@@ -75,28 +69,19 @@ class StreamCatalog:
 
 @dataclass(frozen=True)
 class KnownTable:
-    """What the state remembers of the table.
-
-    Args:
-        key: Its key; None before the first load.
-        columns: The names of its columns that are not documented ones.
-        text_columns: Documented columns that were loaded as text.
-    """
+    """What the state remembers of the table."""
 
     key: tuple[str, ...] | None = None
+    """None before the first load."""
     columns: tuple[str, ...] = ()
+    """Those that are not documented."""
     text_columns: frozenset[str] = frozenset()
+    """Documented columns that were loaded as text."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows as values.
-
-    Args:
-        label: The file, for messages.
-        numbers: The numbers of the rows in the file.
-        values: For each of the names of a layout, as many values as there are rows.
-    """
+    """Some rows of a file: for each of the names of a layout, as many values as there are row numbers."""
 
     label: str
     numbers: Sequence[int]
@@ -109,11 +94,11 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the rows of a file become records.
+    """How the rows of a file become records: the columns that are emitted, key and JSON schema of the stream.
 
     Args:
-        columns: The columns that are emitted.
-        sdc_columns: Those of `SDC_COLUMNS` that are emitted.
+        columns: Those of the file.
+        sdc_columns: Those that the tap adds.
         key: The key of the stream.
         schema: The JSON schema of the stream.
         text_columns: Documented columns that are loaded as text.
