@@ -72,16 +72,14 @@ class CsvFile:
         """Verify a file and read its head.
 
         Raises:
-            TapError: If it is damaged, empty or not CSV.
+            FileUnusable: If it is damaged, empty or not CSV.
         """
         source = _Source(file)
+        blocks = iter(lambda: bytes(source.file.read(HEAD_SIZE)), b"")
         try:
-            if source.is_gzip:  # no row is used before the checksum was verified
-                while source.file.read(HEAD_SIZE):
-                    pass
-            source = _Source(file)
-            start = bytes(source.file.read(HEAD_SIZE))
-            is_whole = not source.file.read(1)
+            start, is_whole = next(blocks, b""), not next(blocks, b"")
+            while source.is_gzip and next(blocks, b""):  # no row is used before the checksum was verified
+                pass
         except DAMAGED_GZIP:
             msg = f"{label}: damaged gzip data. Make a new export."
             raise FileUnusable(msg) from None
@@ -107,16 +105,13 @@ class CsvFile:
         return self.file.tell() / self.size
 
     def chunks(self, count: int = ROWS_PER_CHUNK) -> Iterator[tuple[int, Rows]]:
-        """Read all rows from the first.
-
-        Args:
-            count: Number of rows at once, at most.
+        """Read all rows from the first, `count` or fewer at once.
 
         Yields:
             The number of a row (the first data row is 1), and the cells of it and of those that follow.
 
         Raises:
-            TapError: At the first malformed row, after all that come before.
+            FileUnusable: At the first malformed row, after all that come before.
         """
         width = len(self.header)
         count = max(1, min(count, CELLS_PER_CHUNK // width))
@@ -140,10 +135,6 @@ class _TooLargeError(Exception):
 
 class _Source(io.BufferedIOBase):
     """A file's bytes from its header on, unpacked, without NUL characters; and what its lines take of the memory.
-
-    Args:
-        file: The file.
-        delimiter: What separates its fields.
 
     Attributes:
         size: Characters of the lines of a chunk so far.
@@ -213,12 +204,8 @@ class _Source(io.BufferedIOBase):
 class _Reader:
     """One pass over the rows of a file, header included.
 
-    Args:
-        file: The file.
-        delimiter: What separates its fields.
-        width: The number of fields of a row, once it is known.
-
     Attributes:
+        width: The number of fields of a row, once it is known.
         number: The number of the next row; the header's is 0.
         problem: Why that row can't be read.
     """
@@ -260,13 +247,7 @@ class _Reader:
 
 
 def count_separators(line: str, delimiter: str, *, is_quoted: bool) -> int:
-    """Count the delimiters of a line that stand outside quotes, up to `MAX_COLUMNS`.
-
-    Args:
-        line: The line.
-        delimiter: What separates its fields.
-        is_quoted: Whether it begins within quotes.
-    """
+    """Count the delimiters outside quotes, up to `MAX_COLUMNS`, in a line that may begin within quotes."""
     # A piece that ends outside quotes is a row of its own.
     pieces = (piece[0] for piece in re.finditer(f"[^{delimiter}]*{delimiter}", line))
     rows = csv.reader(chain('"' * is_quoted, pieces), delimiter=delimiter, strict=True)

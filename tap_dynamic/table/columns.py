@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import defaultdict
+from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 SDC_COLUMNS = ("_sdc_export_id", "_sdc_exported_at", "_sdc_row_number")
 DELETED_AT = "_sdc_deleted_at"
@@ -43,27 +45,22 @@ def column_names(header: Sequence[str], known: Collection[str] = ()) -> list[str
     bases = [cell.replace("\ufeff", "").strip() for cell in header]
     spelling = _spelling(known)
     known = set(spelling.values())
-    names: dict[int, str] = {}
     taken = {fold(name) for name in (*SDC_COLUMNS, DELETED_AT)}
-    # A name goes to the column that has it in the catalog's spelling, else to the first that has it.
-    order = sorted(range(len(bases)), key=lambda i: (not bases[i], bases[i] not in known))
-    for position in order:
+    names: dict[int, str] = {}
+    # A name goes to the column that has it in the known spelling, else to the first that has it.
+    for position in sorted(range(len(bases)), key=lambda i: bases[i] not in known):
         base = bases[position]
         if base and fold(base) not in taken:
             taken.add(fold(base))
-            names[position] = base if base in known else spelling.get(fold(base), base)
-    counts: dict[str, int] = {}
+            names[position] = spelling.get(fold(base), base)
+    suffixes: dict[str, Iterator[int]] = defaultdict(lambda: count(2))
     for position, base in enumerate(bases):
-        if position in names:
-            continue
-        name = base or f"column_{position + 1}"
-        stem, count = name, counts.get(fold(name), 1)
-        while fold(name) in taken:
-            count += 1
-            name = f"{stem}_{count}"
-        counts[fold(stem)] = count
-        taken.add(fold(name))
-        names[position] = spelling.get(fold(name), name)
+        if position not in names:
+            name = stem = base or f"column_{position + 1}"
+            while fold(name) in taken:
+                name = f"{stem}_{next(suffixes[fold(stem)])}"
+            taken.add(fold(name))
+            names[position] = spelling.get(fold(name), name)
     return [names[position] for position in range(len(bases))]
 
 
