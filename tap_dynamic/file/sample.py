@@ -33,19 +33,14 @@ csv.field_size_limit(MAX_FIELD)
 
 @dataclass(frozen=True)
 class Sample:
-    """The head of a file, parsed.
-
-    Args:
-        header: Its first row.
-        rows: The rows after it that are whole, up to the first of another width.
-        delimiter: What separates its fields.
-        is_whole: Whether these are all rows of the file.
-    """
+    """The head of a file, parsed."""
 
     header: list[str]
     rows: list[list[str]]
+    """The rows after the header that are whole, up to the first of another width."""
     delimiter: str = ","
     is_whole: bool = False
+    """Whether these are all rows of the file."""
 
 
 def reject_reason(start: bytes) -> str | None:

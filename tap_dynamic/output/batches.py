@@ -29,12 +29,7 @@ class MisfitError(ValueError):
 class BatchWriter(ABC):
     """Writes the BATCH files of one stream, and a BATCH message after each whole file.
 
-    Args:
-        stream: The stream's name, in messages and file names.
-        prefix: The start of the file names.
-        config: The setting `batch_config`.
-        schema: The JSON schema of the records.
-        write_message: Writes a message.
+    The names of the files start with `prefix`; `schema` is that of the records.
     """
 
     extension = ""

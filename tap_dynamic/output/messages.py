@@ -100,11 +100,6 @@ class RecordEncoder:
         return self.encoder.encode_lines(list(starmap(self.record, zip(*values))))
 
 
-def encode_records(records: Sequence[dict[str, Any]]) -> bytes:
-    """Encode records as the SDK does, a line each."""
-    return b"".join(bytes(serialize_jsonl(record)) for record in records)
-
-
 def record_messages(stream: str, version: int | None, lines: bytes) -> Iterator[bytes | memoryview]:
     """Make RECORD messages of encoded records, a JSON object a line.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
-from decimal import Decimal
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -70,19 +70,12 @@ def _upload(file: IO[bytes], stored: Any) -> None:
 
 
 def _options(storage: StorageTarget) -> dict[str, Any]:
-    """Return the options of a storage; s3fs and botocore would both retry, for an hour if a store does not answer."""
-    options: dict[str, Any] = _plain_numbers(storage.params or {})
+    options: dict[str, Any] = json.loads(json.dumps(storage.params or {}, default=float))  # without Decimals
     if storage.root.startswith("s3://"):
+        # s3fs and botocore would both retry, for an hour if a store does not answer.
         limits = {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 0}}
         options["config_kwargs"] = {**limits, **(options.get("config_kwargs") or {})}
     return options
-
-
-def _plain_numbers(value: Any) -> Any:
-    """Turn the Decimals of a JSON configuration into what a library of the store takes."""
-    if isinstance(value, dict):
-        return {name: _plain_numbers(part) for name, part in value.items()}
-    return float(value) if isinstance(value, Decimal) else value
 
 
 def _quieten_object_stores() -> None:
@@ -143,12 +136,11 @@ def storage_failure(error: Exception) -> str:
 
 
 def _s3_code(error: BaseException) -> str:
-    response = getattr(error, "response", None)
-    details = response.get("Error") if isinstance(response, dict) else None
-    code = str(details.get("Code")) if isinstance(details, dict) else ""
+    response = getattr(error, "response", None)  # of botocore's errors
+    code = str(response.get("Error", {}).get("Code")) if isinstance(response, dict) else ""
     return code if code.isalnum() else ""
 
 
 def _endpoint(error: BaseException) -> str:
-    options = getattr(error, "kwargs", None)  # of botocore's errors
+    options = getattr(error, "kwargs", None)
     return str(options.get("endpoint_url", "")) if isinstance(options, dict) else ""

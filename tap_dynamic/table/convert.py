@@ -42,30 +42,25 @@ UNREADABLE = (ValueError, LookupError, RecursionError, ArithmeticError, msgspec.
 """What a converter raises for a cell that does not read as the type; msgspec's errors are ValueErrors since 0.21."""
 
 
-def strings(cells: Sequence[str]) -> Sequence[Any]:
-    """Keep text as it is."""
+def _strings(cells: Sequence[str]) -> Sequence[Any]:
     return [cell or None for cell in cells] if "" in cells else cells
 
 
-def booleans(cells: Sequence[str]) -> Sequence[Any]:
-    """Read true and false in the spellings of `BOOLEANS`."""
+def _booleans(cells: Sequence[str]) -> Sequence[Any]:
     return list(map(BOOLEANS.__getitem__, cells))
 
 
-def each(convert: Callable[[str], Any]) -> Converter:
-    """Make a converter of a column from one of a cell."""
+def _each(convert: Callable[[str], Any]) -> Converter:
     return lambda cells: [convert(cell) if cell else None for cell in cells]
 
 
-def to_integer(cell: str) -> int:
-    """Read an integer of 64 bits."""
+def _to_integer(cell: str) -> int:
     if not INTEGER_PATTERN.fullmatch(cell) or not -(2**63) <= int(cell) < 2**63:
         raise ValueError
     return int(cell)
 
 
-def to_number(cell: str) -> Decimal:
-    """Read a number exactly."""
+def _to_number(cell: str) -> Decimal:
     if not NUMBER_PATTERN.fullmatch(cell):
         raise ValueError
     return Decimal(cell)
@@ -79,25 +74,25 @@ def to_date(cell: str) -> str:
     return date.fromisoformat(cell).isoformat()
 
 
-def datetimes(cells: Sequence[str]) -> Sequence[Any]:
+def _datetimes(cells: Sequence[str]) -> Sequence[Any]:
     """Read date-times, verified by one call for the column where all are in UTC as JSON or PostgreSQL writes them."""
-    values = strings(cells)
+    values = _strings(cells)
     if next(filter(None, cells), "").endswith("+00"):
         values = [POSTGRES_UTC.sub(r"\1T\2+00:00", cell) or None for cell in cells]
     try:
         msgspec.convert(values, _MOMENTS)
     except msgspec.ValidationError:
-        return each(to_rfc3339)(cells)
+        return _each(to_rfc3339)(cells)
     text, count = "".join(filter(None, values)), len(cells) - cells.count("")
     # msgspec also accepts other separators and offsets, but one `T` and one offset at most.
     is_utc = text.count("T") == count == text.count("Z") + text.count("+00:00")
-    return values if is_utc else each(to_rfc3339)(cells)
+    return values if is_utc else _each(to_rfc3339)(cells)
 
 
 _MOMENTS = list[datetime | None]
 
 
-def json_of(kind: Any) -> Converter:
+def _json_of(kind: Any) -> Converter:
     """Make a converter to JSON objects or arrays; the word `null` is None.
 
     SQL targets refuse NUL characters, and no target can write half a surrogate pair: see `count_repairs`.
@@ -109,7 +104,7 @@ def json_of(kind: Any) -> Converter:
             raise ValueError
         return decode(ESCAPE.sub(_repaired, cell) if SPECIAL_ESCAPE.search(cell) else cell)
 
-    return each(convert)
+    return _each(convert)
 
 
 def _repaired(escape: re.Match[str]) -> str:
@@ -131,16 +126,16 @@ def json_text(value: Any) -> str:
 
 
 CONVERTERS: dict[str, Converter] = {
-    "string": strings,
-    "boolean": booleans,
-    "integer": each(to_integer),
-    "number": each(to_number),
-    "date": each(to_date),
-    "date-time": datetimes,
-    "object": json_of(dict),
-    "array": json_of(list),
-    "array of strings": json_of(list[str | None]),
-    "array of objects": json_of(list[dict[str, Any] | None]),
+    "string": _strings,
+    "boolean": _booleans,
+    "integer": _each(_to_integer),
+    "number": _each(_to_number),
+    "date": _each(to_date),
+    "date-time": _datetimes,
+    "object": _json_of(dict),
+    "array": _json_of(list),
+    "array of strings": _json_of(list[str | None]),
+    "array of objects": _json_of(list[dict[str, Any] | None]),
 }
 """For each type: all cells of a column to values. An empty cell is None."""
 

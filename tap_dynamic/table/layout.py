@@ -21,23 +21,19 @@ DELETED_AT_SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a file and of the stream.
-
-    Args:
-        name: Its name in the stream.
-        index: Its place in the file; None where the file lacks it.
-        kind: The type that its cells are converted to, a key of `CONVERTERS`.
-        is_key: Whether it is part of the key: then text that is empty stays text, because a key is never null.
-        is_required: Whether an empty cell is an error.
-        nested: The schema of an object or array, where the catalog gives its parts types that the kind does not verify.
-    """
+    """A column of a file and of the stream."""
 
     name: str
     index: int | None
+    """Its place in the file; None where the file lacks it."""
     kind: str
+    """The type that its cells are converted to, a key of `CONVERTERS`."""
     is_key: bool = False
+    """Text of a key that is empty stays text, because a key is never null."""
     is_required: bool = False
+    """Whether an empty cell is an error."""
     nested: dict[str, Any] | None = None
+    """The schema of an object or array, where the catalog gives its parts types that the kind does not verify."""
 
 
 @dataclass(frozen=True)
@@ -94,26 +90,18 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the rows of a file become records: the columns that are emitted, key and JSON schema of the stream.
-
-    Args:
-        columns: Those of the file.
-        sdc_columns: Those that the tap adds.
-        key: The key of the stream.
-        schema: The JSON schema of the stream.
-        text_columns: Documented columns that are loaded as text.
-        known: The names that columns were matched with, whatever their case.
-        remembered: Undocumented names, which later nights spell alike; none where the header may be none.
-        notes: What is worth a line in the log.
-    """
+    """How the rows of a file become records: the columns that are emitted, key and JSON schema of the stream."""
 
     columns: tuple[Column, ...]
     sdc_columns: tuple[str, ...]
     key: tuple[str, ...]
     schema: dict[str, Any]
     text_columns: frozenset[str] = frozenset()
+    """Documented columns that are loaded as text."""
     known: tuple[str, ...] = field(default=(), compare=False)
+    """The names that columns were matched with, whatever their case."""
     remembered: tuple[str, ...] = field(default=(), compare=False)
+    """Undocumented names, which later nights spell alike; none where the header may be none."""
     notes: tuple[Note, ...] = field(default=(), compare=False)
 
     @property

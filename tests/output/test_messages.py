@@ -25,7 +25,6 @@ from tap_dynamic.output.messages import (
     TERMINATION_SIGNALS,
     MessageWriter,
     RecordEncoder,
-    encode_records,
     record_messages,
     termination_blocked,
     write_all,
@@ -240,7 +239,6 @@ def test_numbers_keep_their_digits() -> None:
 
 def test_no_rows_are_no_lines() -> None:
     assert RecordEncoder(["a", "b"]).encode([[], []]) == b""
-    assert encode_records([]) == b""
 
 
 MESSAGES: list[tuple[str, int | None]] = [
@@ -283,13 +281,6 @@ def test_a_message_for_each_row_whatever_it_holds(rows: list[tuple[str, Any]]) -
     lines = RecordEncoder(["a", "b"]).encode(zip(*rows, strict=True))
     messages = lines_of(b"".join(record_messages("users", None, lines)))
     assert [(m["record"]["a"], m["record"]["b"]) for m in messages] == rows
-
-
-@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
-def test_both_ways_of_encoding_give_equal_records(values: list[Any]) -> None:
-    records = [{"id": str(number), "x": value} for number, value in enumerate(values)]
-    bulk = RecordEncoder(["id", "x"]).encode([[str(number) for number in range(len(values))], values])
-    assert lines_of(encode_records(records)) == lines_of(bulk)
 
 
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
