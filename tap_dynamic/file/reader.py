@@ -9,7 +9,7 @@ import io
 import re
 import sys
 import zlib
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
@@ -85,13 +85,12 @@ class CsvFile:
             raise FileUnusable(msg) from None
         header = None
         if not reject_reason(start):
-            reader = _Reader(file, from_header(start)[0])
-            rows = reader.read(1)
-            header = rows[0] if rows else None
-            if header and len(header) > MAX_COLUMNS:
-                reader.problem = TOO_MANY_FIELDS
-            if reader.problem:  # it says more than a sample does
-                raise row_error(label, 0, reader.problem)
+            try:
+                header = next(_read_chunks(_Source(file, from_header(start)[0])), [None])[0]
+            except _MalformedError as error:  # it says more than a sample does
+                raise row_error(label, 0, str(error)) from None
+            if len(header or ()) > MAX_COLUMNS:
+                raise row_error(label, 0, TOO_MANY_FIELDS)
         return cls(file, label, read_sample(start, is_whole=is_whole, label=label, header=header))
 
     @property
@@ -114,14 +113,17 @@ class CsvFile:
             FileUnusable: At the first malformed row, after all that come before.
         """
         width = len(self.header)
-        count = max(1, min(count, CELLS_PER_CHUNK // width))
-        reader = _Reader(self.file, self.sample.delimiter, width)
-        reader.read(1)
-        while rows := reader.read(count):
-            yield reader.number - len(rows), rows
-        self.dropped_nuls = reader.source.dropped_nuls
-        if reader.problem:
-            raise row_error(self.label, reader.number, reader.problem)
+        source = _Source(self.file, self.sample.delimiter)
+        chunks = _read_chunks(source, max(1, min(count, CELLS_PER_CHUNK // width)), width)
+        number = 1
+        next(chunks)  # the header
+        try:
+            for rows in chunks:
+                yield number, rows
+                number += len(rows)
+        except _MalformedError as error:
+            raise row_error(self.label, number, str(error)) from None
+        self.dropped_nuls = source.dropped_nuls
 
 
 def row_error(label: str, number: int, problem: str) -> FileUnusable:
@@ -129,8 +131,8 @@ def row_error(label: str, number: int, problem: str) -> FileUnusable:
     return FileUnusable(f"{label}, {f'row {number}' if number else 'the header'}: {problem}.")
 
 
-class _TooLargeError(Exception):
-    """A row is larger than memory allows; the text says how."""
+class _MalformedError(Exception):
+    """Why a row can't be read."""
 
 
 class _Source(io.BufferedIOBase):
@@ -175,7 +177,7 @@ class _Source(io.BufferedIOBase):
             else:  # TextIOWrapper keeps all blocks of a line
                 self.line_memory += sys.getsizeof(data.decode("utf-8", "replace"))
             if self.line_memory > MAX_ROW:
-                raise _TooLargeError(ROW_TOO_LONG)
+                raise _MalformedError(ROW_TOO_LONG)
             if data:
                 return data
         return b""
@@ -189,67 +191,69 @@ class _Source(io.BufferedIOBase):
         row_size = self.size - self.row_start
         if row_size > CHUNK_SIZE:  # smaller rows can't
             if row_size * self.width > MAX_ROW:
-                raise _TooLargeError(ROW_TOO_LONG)
+                raise _MalformedError(ROW_TOO_LONG)
             self.delimiters += line.count(self.delimiter)
-            is_quoted = row_size > len(
-                line
-            )  # within a row, the parser asks for another line only while a quote is open
+            # Within a row, the parser asks for another line only while a quote is open.
+            is_quoted = row_size > len(line)
             if self.delimiters >= MAX_COLUMNS and ('"' in line or not is_quoted):
                 self.separators += count_separators(line, self.delimiter, is_quoted=is_quoted)
             if self.separators >= MAX_COLUMNS:
-                raise _TooLargeError(TOO_MANY_FIELDS)
+                raise _MalformedError(TOO_MANY_FIELDS)
         return line
 
 
-class _Reader:
-    """One pass over the rows of a file, header included.
+def _read_chunks(source: _Source, count: int = 1, width: int | None = None) -> Iterator[Rows]:
+    """Yield the header alone, then rows, `count` or about `CHUNK_SIZE` at most.
 
-    Attributes:
-        width: The number of fields of a row, once it is known.
-        number: The number of the next row; the header's is 0.
-        problem: Why that row can't be read.
+    Args:
+        source: The file.
+        count: The number of rows.
+        width: The number of fields of each, once it is known.
+
+    Raises:
+        _MalformedError: At the first malformed row, after all that come before.
     """
-
-    def __init__(self, file: IO[bytes], delimiter: str, width: int | None = None) -> None:
-        self.source, self.width = _Source(file, delimiter), width
-        lines = io.TextIOWrapper(cast("Any", self.source), "utf-8", errors="surrogateescape", newline="")
-        # Nothing here refers to the reader: in a cycle, the parser's buffer of 64 MiB would stay until Python finds it.
-        self.rows = csv.reader(map(self.source.verified, lines), delimiter=delimiter, strict=True)
-        self.number = 0
-        self.problem: str | None = None
-
-    def read(self, count: int) -> Rows:
-        """Read the next rows, `count` or about `CHUNK_SIZE` at most; none at the end or a malformed row."""
+    lines = io.TextIOWrapper(cast("Any", source), "utf-8", errors="surrogateescape", newline="")
+    # In a reference cycle, the parser's buffer of 64 MiB would stay until Python finds it: the source knows neither.
+    parsed = csv.reader(map(source.verified, lines), delimiter=source.delimiter, strict=True)
+    problem = None
+    for limit in chain([1], repeat(count)):
         rows: Rows = []
-        source = self.source
         source.start_chunk()
         try:
-            for row in self.rows if not self.problem else ():
+            for row in parsed:
                 source.row_start, source.width = source.size, 1
                 if row:
                     rows.append(row)
-                    if len(rows) == count or source.size > CHUNK_SIZE:
+                    if len(rows) == limit or source.size > CHUNK_SIZE:
                         break
-        except csv.Error as error:
-            self.problem = QUOTE_PROBLEMS.get(str(error), "malformed quotes")
-        except _TooLargeError as error:
-            self.problem = str(error)
-        except DAMAGED_GZIP:
-            self.problem = "damaged gzip data"
-        except UnicodeEncodeError:
-            self.problem = "bytes that are not UTF-8"
-        if self.width and set(map(len, rows)) - {self.width}:
-            index, fields = next((i, len(row)) for i, row in enumerate(rows) if len(row) != self.width)
+        except (csv.Error, _MalformedError, UnicodeEncodeError, *DAMAGED_GZIP) as error:
+            problem = _problem_of(error)
+        if width and set(map(len, rows)) - {width}:
+            index, fields = next((i, len(row)) for i, row in enumerate(rows) if len(row) != width)
             rows = rows[:index]
-            self.problem = f"{plural(fields, 'field')}, where the header has {self.width:,}"
-        self.number += len(rows)
-        return rows
+            problem = f"{plural(fields, 'field')}, where the header has {width:,}"
+        if rows:
+            yield rows
+        if problem:
+            raise _MalformedError(problem)
+        if not rows:
+            return
+
+
+def _problem_of(error: Exception) -> str:
+    if isinstance(error, csv.Error):
+        return QUOTE_PROBLEMS.get(str(error), "malformed quotes")
+    if isinstance(error, UnicodeEncodeError):
+        return "bytes that are not UTF-8"
+    return str(error) if isinstance(error, _MalformedError) else "damaged gzip data"
 
 
 def count_separators(line: str, delimiter: str, *, is_quoted: bool) -> int:
     """Count the delimiters outside quotes, up to `MAX_COLUMNS`, in a line that may begin within quotes."""
     # A piece that ends outside quotes is a row of its own.
-    pieces = (piece[0] for piece in re.finditer(f"[^{delimiter}]*{delimiter}", line))
+    mark = re.escape(delimiter)
+    pieces = (piece[0] for piece in re.finditer(f"[^{mark}]*{mark}", line))
     rows = csv.reader(chain('"' * is_quoted, pieces), delimiter=delimiter, strict=True)
     count = 0
     with contextlib.suppress(csv.Error):  # the line ends within quotes

@@ -14,7 +14,7 @@ from typing_extensions import override
 from tap_dynamic.errors import TapError
 from tap_dynamic.file.reader import ROWS_PER_CHUNK
 from tap_dynamic.load.rows import Tally, read_chunks
-from tap_dynamic.output.sinks import BatchSink, EachRecordSink, RecordSink
+from tap_dynamic.output.sinks import batch_sink, each_record_sink, record_sink
 from tap_dynamic.redaction import first_line
 from tap_dynamic.singer.base import DynamicStream
 from tap_dynamic.singer.records import map_problem
@@ -164,7 +164,7 @@ class LoadingStream(DynamicStream):
         with self.metered(context) as counter, open_sink(plan) as sink:
             for chunk in read_chunks(plan, tally, self.logger, count):
                 self.record_label = f"{chunk.label}, row {chunk.numbers[0]}"
-                sink.add(chunk)
+                sink(chunk)
                 counter.increment(len(chunk))
                 if self.is_dry_run:
                     break
@@ -174,19 +174,19 @@ class LoadingStream(DynamicStream):
         names = plan.layout.names
         if self._is_plain:
             self.passed.add(self.name)
-            yield RecordSink(self.name, names, plan.version, self._tap.message_writer.write_lines)  # type: ignore[attr-defined]
+            yield record_sink(self.name, names, plan.version, self._tap.message_writer.write_lines)  # type: ignore[attr-defined]
         else:
-            yield EachRecordSink(names, self._write_labelled)
+            yield each_record_sink(names, self._write_labelled)
 
     @contextlib.contextmanager
     def _batch_sink(self, config: BatchConfig, plan: LoadPlan) -> Iterator[Sink]:
         names = plan.layout.names
         if self._is_plain:
             with self.new_batch_writer(config, self.name, plan.layout.schema) as writer:
-                yield BatchSink(names, writer)
+                yield batch_sink(names, writer)
         else:
             with self.mapped_batches(config) as write:
-                yield EachRecordSink(names, write)
+                yield each_record_sink(names, write)
 
     def _write_labelled(self, record: Record, label: str) -> None:
         self.record_label = label

@@ -208,7 +208,9 @@ def _values(column: Column, cells: Sequence[str]) -> Sequence[Any]:
         return cells  # a key is never null
     values = CONVERTERS[column.kind](cells)
     if column.nested:
-        verify_nested(column.nested, values)
+        validator = JSONSchemaValidator(column.nested)
+        if not all(value is None or validator.is_valid(value) for value in values):
+            raise ValueError
     return values
 
 
@@ -218,17 +220,6 @@ def _is_readable(column: Column, cell: str) -> bool:
     except UNREADABLE:
         return False
     return True
-
-
-def verify_nested(schema: dict[str, Any], values: Sequence[Any]) -> None:
-    """Verify objects and arrays against the types that the catalog gives to their parts.
-
-    Raises:
-        ValueError: If one has another type.
-    """
-    validator = JSONSchemaValidator(schema)
-    if not all(value is None or validator.is_valid(value) for value in values):
-        raise ValueError
 
 
 def key_texts(columns: Sequence[Column], values: Sequence[Sequence[Any]]) -> list[Sequence[str]]:
