@@ -86,7 +86,7 @@ class CsvFile:
         header = None
         if not reject_reason(start):
             try:
-                header = next(_read_chunks(_Source(file, from_header(start)[0])), [None])[0]
+                header = next(_read_chunks(_Source(file), from_header(start)[0]), [None])[0]
             except _MalformedError as error:  # it says more than a sample does
                 raise row_error(label, 0, str(error)) from None
             if len(header or ()) > MAX_COLUMNS:
@@ -113,8 +113,8 @@ class CsvFile:
             FileUnusable: At the first malformed row, after all that come before.
         """
         width = len(self.header)
-        source = _Source(self.file, self.sample.delimiter)
-        chunks = _read_chunks(source, max(1, min(count, CELLS_PER_CHUNK // width)), width)
+        source = _Source(self.file)
+        chunks = _read_chunks(source, self.sample.delimiter, max(1, min(count, CELLS_PER_CHUNK // width)), width)
         number = 1
         next(chunks)  # the header
         try:
@@ -136,27 +136,15 @@ class _MalformedError(Exception):
 
 
 class _Source(io.BufferedIOBase):
-    """A file's bytes from its header on, unpacked, without NUL characters; and what its lines take of the memory.
+    """A file's bytes from its header on, unpacked, without NUL characters."""
 
-    Attributes:
-        size: Characters of the lines of a chunk so far.
-        row_start: How many of them are of earlier rows.
-        width: Bytes of memory for each character of the row at hand.
-    """
-
-    def __init__(self, file: IO[bytes], delimiter: str = ",") -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         file.seek(0)
         self.is_gzip = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         file.seek(0)
         self.file: Any = gzip.GzipFile(fileobj=file, mode="rb") if self.is_gzip else file
-        self.delimiter = delimiter
         self.is_start = True
         self.dropped_nuls = self.line_memory = 0
-        self.start_chunk()
-
-    def start_chunk(self) -> None:
-        self.size = self.row_start = self.delimiters = self.separators = 0
-        self.width = 1
 
     @override
     def readable(self) -> bool:
@@ -182,31 +170,65 @@ class _Source(io.BufferedIOBase):
                 return data
         return b""
 
+
+class _MemoryGuard:
+    """Refuses a row that would fill the memory, before it is parsed.
+
+    Attributes:
+        size: Characters of the lines of a chunk so far.
+        row_start: How many of them are of earlier rows.
+        lines: The lines of rows that are not large yet.
+        width: Bytes of memory for each character of a large row.
+    """
+
+    def __init__(self, delimiter: str) -> None:
+        self.delimiter = delimiter
+        self.start_chunk()
+
+    def start_chunk(self) -> None:
+        self.size = self.row_start = self.delimiters = self.separators = 0
+        self.lines: list[str] = []
+
     def verified(self, line: str) -> str:
         """Pass a line on to the parser, unless its row would fill the memory."""
         if not line.isascii():
             line.encode()  # fails at bytes that are not UTF-8
-            self.width = max(self.width, (sys.getsizeof(line) - TEXT_HEADER) // (len(line) + 1))
         self.size += len(line)
-        row_size = self.size - self.row_start
-        if row_size > CHUNK_SIZE:  # smaller rows can't
-            if row_size * self.width > MAX_ROW:
-                raise _MalformedError(ROW_TOO_LONG)
-            self.delimiters += line.count(self.delimiter)
-            # Within a row, the parser asks for another line only while a quote is open.
-            is_quoted = row_size > len(line)
-            if self.delimiters >= MAX_COLUMNS and ('"' in line or not is_quoted):
-                self.separators += count_separators(line, self.delimiter, is_quoted=is_quoted)
-            if self.separators >= MAX_COLUMNS:
-                raise _MalformedError(TOO_MANY_FIELDS)
+        if self.size - self.row_start > CHUNK_SIZE:
+            self._verify_large(line)
+        else:
+            self.lines.append(line)
         return line
 
+    def _verify_large(self, line: str) -> None:
+        before = self.size - len(line) - self.row_start
+        if before <= CHUNK_SIZE:
+            self.width, rest = 1, before
+            while rest:
+                self.width = max(self.width, _width(self.lines[-1]))
+                rest -= len(self.lines.pop())
+        self.width = max(self.width, _width(line))
+        if (before + len(line)) * self.width > MAX_ROW:
+            raise _MalformedError(ROW_TOO_LONG)
+        self.delimiters += line.count(self.delimiter)
+        # Within a row, the parser asks for another line only while a quote is open.
+        if self.delimiters >= MAX_COLUMNS and ('"' in line or not before):
+            self.separators += count_separators(line, self.delimiter, is_quoted=before > 0)
+        if self.separators >= MAX_COLUMNS:
+            raise _MalformedError(TOO_MANY_FIELDS)
 
-def _read_chunks(source: _Source, count: int = 1, width: int | None = None) -> Iterator[Rows]:
+
+def _width(text: str) -> int:
+    """Return the bytes of memory for each character of a text."""
+    return 1 if text.isascii() else (sys.getsizeof(text) - TEXT_HEADER) // (len(text) + 1)
+
+
+def _read_chunks(source: _Source, delimiter: str, count: int = 1, width: int | None = None) -> Iterator[Rows]:
     """Yield the header alone, then rows, `count` or about `CHUNK_SIZE` at most.
 
     Args:
         source: The file.
+        delimiter: What separates its fields.
         count: The number of rows.
         width: The number of fields of each, once it is known.
 
@@ -214,18 +236,19 @@ def _read_chunks(source: _Source, count: int = 1, width: int | None = None) -> I
         _MalformedError: At the first malformed row, after all that come before.
     """
     lines = io.TextIOWrapper(cast("Any", source), "utf-8", errors="surrogateescape", newline="")
-    # In a reference cycle, the parser's buffer of 64 MiB would stay until Python finds it: the source knows neither.
-    parsed = csv.reader(map(source.verified, lines), delimiter=source.delimiter, strict=True)
+    guard = _MemoryGuard(delimiter)
+    # Not in a reference cycle, where the parser's buffer of 64 MiB would stay until Python finds it.
+    parsed = csv.reader(map(guard.verified, lines), delimiter=delimiter, strict=True)
     problem = None
     for limit in chain([1], repeat(count)):
         rows: Rows = []
-        source.start_chunk()
+        guard.start_chunk()
         try:
             for row in parsed:
-                source.row_start, source.width = source.size, 1
+                guard.row_start = guard.size
                 if row:
                     rows.append(row)
-                    if len(rows) == limit or source.size > CHUNK_SIZE:
+                    if len(rows) == limit or guard.size > CHUNK_SIZE:
                         break
         except (csv.Error, _MalformedError, UnicodeEncodeError, *DAMAGED_GZIP) as error:
             problem = _problem_of(error)

@@ -28,7 +28,7 @@ class JsonLinesWriter(BatchWriter):
 
     @override
     def add_record(self, record: Mapping[str, Any], label: str) -> None:
-        self.add(1, serialize_jsonl(dict(record)))
+        self.add(1, bytes(serialize_jsonl(dict(record))))  # a copy: the SDK reuses its buffer for messages
 
     @override
     def _open(self, file: IO[bytes]) -> None:
