@@ -149,15 +149,10 @@ def typed(documented: Message, **schemas: dict[str, str]) -> Message:
 
 CONVERSIONS: list[tuple[dict[str, str], str, Any]] = [
     ({"type": "integer"}, "-0042", -42),
-    ({"type": "integer"}, "9223372036854775807", 2**63 - 1),
     ({"type": "number"}, "0.1000000000000000055511151231257827", "exact"),
-    ({"type": "number"}, "1e3", 1000),
     ({"type": "boolean"}, "TRUE", True),
-    ({"type": "boolean"}, "0", False),
     ({"type": "string", "format": "date"}, "2026-02-28", "2026-02-28"),
     ({"type": "string", "format": "date-time"}, "2026-02-28 01:02:03", "2026-02-28T01:02:03+00:00"),
-    ({"type": "string", "format": "date-time"}, "2026-02-28T01:02:03+02:00", "2026-02-28T01:02:03+02:00"),
-    ({"type": "string", "format": "date-time"}, "2026-02-28T01:02:03.5Z", "2026-02-28T01:02:03.5Z"),
     ({"type": "object"}, '{"a": [1.10, null]}', {"a": [1.1, None]}),
     ({"type": "array"}, "[1, {}]", [1, {}]),
     ({"type": "string"}, " 007 ", " 007 "),
@@ -380,16 +375,6 @@ def test_a_table_without_a_key_keeps_it_so(sandbox: Sandbox, tap: Tap) -> None:
     assert tap(_catalog=catalog).of("SCHEMA", "users")[0]["key_properties"] == ["user_id", "chain"]
 
 
-def test_one_run_uses_one_key_where_the_first_file_contradicts_the_users(sandbox: Sandbox, tap: Tap) -> None:
-    for rows in ([["1", "a"], ["2", "a"]], [["1", "a"], ["2", "b"]]):
-        sandbox.add("users", to_csv([["user_id", "n"], *rows]))
-    run = tap(_catalog=pinned(tap, "n"), snapshots="all")
-    assert run.code == 0, run.log
-    keys = [m["key_properties"] for m in run.of("SCHEMA", "users")]
-    assert keys == [FALLBACK] * len(keys)
-    assert len(keys) == 2
-
-
 def test_cells_of_a_file_without_header_are_not_logged(sandbox: Sandbox, tap: Tap) -> None:
     """ID, the code of Indonesia, looks like the name of a column."""
     sandbox.add("users", to_csv([["id", "region", "firstName"], ["1", "DE", "a"]]))
@@ -466,26 +451,6 @@ def column_types(run: Run) -> dict[str, str]:
 
 
 AS_DOCUMENTED = {name: TYPED[name] for name in READABLE}
-
-
-def test_every_spelling_of_a_documented_type_is_read(sandbox: Sandbox, tap: Tap) -> None:
-    sandbox.add("users", to_csv(typed_rows()))
-    run = tap()
-    assert (run.code, run.warnings) == (0, [])
-    assert column_types(run) == AS_DOCUMENTED
-    values = {name: [r[name] for r in run.records("users")[:6]] for name in READABLE}
-    assert values == {
-        "user_createdAt": [
-            None,
-            "2025-01-02T03:04:05.678+00:00",
-            "2025-01-02T03:04:05+00:00",
-            DAY,
-            "2025-01-02T03:04:05.678+00:00",
-            None,
-        ],
-        "verified_credential_signInEnabled": [None, True, False, False, True, None],
-        "user_metadata": [None, {}, {"plan": "free"}, {}, {"plan": "free"}, None],
-    }
 
 
 @pytest.mark.parametrize(("name", "row"), list(zip(MISFITS, (0, ROWS // 2, ROWS - 1), strict=True)), ids=MISFITS)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from typing import Any
 
 import pytest
 
-from tap_dynamic.file.reader import CsvFile
 from tap_dynamic.file.sample import Sample
 from tap_dynamic.load.fitting import fit_file, infer_key
 from tap_dynamic.schemas import KEY_CANDIDATES, SCHEMAS
@@ -18,7 +16,6 @@ from tap_dynamic.table.columns import (
     are_names,
     choose_key,
     column_names,
-    duplicate_key_problem,
     find_candidate,
     fold,
     respelled,
@@ -26,6 +23,7 @@ from tap_dynamic.table.columns import (
 from tap_dynamic.table.fit import afresh_note, documented_layout, fit_layout, infer_layout
 from tap_dynamic.table.layout import KnownTable, Layout, StreamCatalog, with_deletions
 from tap_dynamic.table.types import type_of
+from tests.builders import csv_file
 
 Schema = dict[str, Any]
 BOM = "\ufeff"
@@ -143,15 +141,7 @@ def case(  # noqa: PLR0913 (what types depend on)
 ) -> Case:
     """A file, the types of some of its columns, and those that the warning names.
 
-    Args:
-        lines: The lines of the file.
-        types: The types.
-        turned: The columns that the warning names.
-        sep: What separates the cells.
-        catalog: The catalog.
-        user: What a user has changed in it.
-        text: A column that was loaded as text on an earlier night.
-        is_later: Whether there was one.
+    `user` is what a user has changed in the catalog, `text` a column that was loaded as text on an earlier night.
     """
     header, *rows = lines.split("\n")
     table = KnownTable(ID if text or is_later else None, text_columns=frozenset({text} if text else ()))
@@ -380,57 +370,34 @@ def test_cells_in_the_place_of_a_header_are_in_no_note() -> None:
 # --- keys
 
 KEY_PROBLEMS: dict[str, tuple[tuple[str, ...], str, list[str], str | None]] = {
-    # name: (key, header, rows, a part of the problem)
-    "unique": (ID, "id,x", ["1,a", "2,a"], None),
-    "no rows": (ID, "id", [], None),
-    "missing": (ID, "email", ["a"], "has no column 'id'"),
-    "empty": (ID, "id,x", ["1,a", ",b"], "empty in row 2"),
-    "repeated": (ID, "id,x", ["1,a", "2,b", "1,c"], "rows 1 and 3"),
-    "repeated twice: the first two": (ID, "id,x", ["2,a", "1,b", "1,c", "2,d"], "rows 2 and 3"),
+    # name: (the user's key, header, rows, a part of the problem)
     "another text is another key": (ID, "id,x", ["1,a", "01,b", "A,c", "a,d"], None),
-    "two columns": (("a", "b"), "a,b", ["1,2", "2,1", "1,1"], None),
-    "two columns, repeated": (("a", "b"), "a,b", ["1,2", "2,1", "1,2"], "a, b is the same in rows 1 and 3"),
+    "repeated twice: the first two": (ID, "id,x", ["2,a", "1,b", "1,c", "2,secret"], "rows 2 and 3"),
     "two columns, not joined": (("a", "b"), "a,b", ["12,3", "1,23"], None),
-    "two columns, the first empty": (("a", "b"), "a,b", ["1,2", ",2"], "a is empty in row 2"),
+    "two columns, the first empty": (("a", "b"), "a,b", ["1,2", ",secret"], "a is empty in row 2"),
     "two columns, the second empty": (("a", "b"), "a,b", ["1,2", "1,", "2,"], None),
-    "two columns, the second empty twice": (("a", "b"), "a,b", ["1,", "2,2", "1,"], "a, b is the same in rows 1 and 3"),
     "two columns, one missing": (("id", "b"), "id,c", ["1,2"], "has no column 'b'"),
-    "row numbers are unique": (FALLBACK_KEY, "x", ["a", "a", "b"], None),
     "a column and the row number": (("id", "_sdc_row_number"), "id,x", ["1,a", "1,b"], None),
     "a column and the row number, empty": (("id", "_sdc_row_number"), "id,x", ["1,a", ",b"], "empty in row 2"),
-    "the export's id tells no rows apart": (("_sdc_export_id",), "x", ["a", "b"], "the same in all rows"),
+    "the export's id distinguishes no rows": (("_sdc_export_id",), "x", ["a", "b"], "the same in all rows"),
     "the export's id and a column": (("_sdc_export_id", "id"), "id,x", ["1,a", "1,b"], "rows 1 and 2"),
 }
 
 
-def key_problem(key: tuple[str, ...], head: Sample) -> str | None:
-    """Why a first file does not get the key that the user sets, as the note about it says."""
-    text = "\r\n".join(",".join(row) for row in (head.header, *head.rows))
-    file = CsvFile.open(io.BytesIO(text.encode()), "label")
-    layout = fit_file(
-        file, StreamCatalog({}, key=key), KnownTable(), documented=DOCUMENTED, candidates=(), logger=logging.getLogger()
-    )
-    assert (layout.key == key) != (layout.key == FALLBACK_KEY) or key == FALLBACK_KEY
-    return None if layout.key == key else layout.notes[-1].text
-
-
 @pytest.mark.parametrize(("key", "header", "rows", "problem"), KEY_PROBLEMS.values(), ids=KEY_PROBLEMS)
 def test_why_columns_are_no_key(key: tuple[str, ...], header: str, rows: list[str], problem: str | None) -> None:
-    head = sample(header, *rows)
-    text = key_problem(key, head)
-    if problem is None:
-        assert text is None
-    else:
-        assert text is not None
-        assert problem in text
-
-
-def test_a_key_problem_holds_no_cell() -> None:
-    for rows in (["secret,1", "secret,2"], ["secret,1", ",2"]):
-        text = key_problem(ID, sample("id,x", *rows))
-        assert text is not None
-        assert "secret" not in text
-    assert "rows 7 and 12" in duplicate_key_problem(ID, 7, 12)
+    layout = fit_file(
+        csv_file(header, *rows),
+        StreamCatalog({}, key=key),
+        KnownTable(),
+        documented=DOCUMENTED,
+        candidates=(),
+        logger=logging.getLogger(),
+    )
+    assert layout.key == (FALLBACK_KEY if problem else key)
+    if problem:
+        assert problem in layout.notes[-1].text
+        assert "secret" not in layout.notes[-1].text
 
 
 NFC, NFD = "gr\u00f6\u00dfe", "gro\u0308\u00dfe"
