@@ -1,3 +1,1 @@
 """From bytes to rows."""
-
-from __future__ import annotations

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
 import re
+import sys
 import zlib
+from itertools import chain, islice, repeat
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
@@ -35,7 +38,9 @@ CELLS_PER_CHUNK = 25_000
 CHUNK_SIZE = 1 << 20
 """Characters after which a chunk ends at its next row."""
 MAX_ROW = 32 << 20
-"""Characters of a row."""
+"""Bytes of memory of a row's text: Python takes up to four for each character, as many as its widest one needs."""
+TEXT_HEADER = sys.getsizeof("\u00e9") - 2
+"""Bytes of memory of a text that is not ASCII, besides its characters and one more that ends it."""
 MAX_COLUMNS = 65_536
 DAMAGED_GZIP = (OSError, EOFError, zlib.error)
 QUOTE_PROBLEMS = {
@@ -67,28 +72,25 @@ class CsvFile:
         """Verify a file and read its head.
 
         Raises:
-            TapError: If it is damaged, empty or not CSV.
+            FileUnusable: If it is damaged, empty or not CSV.
         """
         source = _Source(file)
+        blocks = iter(lambda: bytes(source.file.read(HEAD_SIZE)), b"")
         try:
-            if source.is_gzip:  # no row is used before the checksum was verified
-                while source.file.read(HEAD_SIZE):
-                    pass
-            source = _Source(file)
-            start = bytes(source.file.read(HEAD_SIZE))
-            is_whole = not source.file.read(1)
+            start, is_whole = next(blocks, b""), not next(blocks, b"")
+            while source.is_gzip and next(blocks, b""):  # no row is used before the checksum was verified
+                pass
         except DAMAGED_GZIP:
             msg = f"{label}: damaged gzip data. Make a new export."
             raise FileUnusable(msg) from None
         header = None
         if not reject_reason(start):
-            reader = _Reader(file, from_header(start)[0])
-            rows = reader.read(1)
-            header = rows[0] if rows else None
-            if header and len(header) > MAX_COLUMNS:
-                reader.problem = TOO_MANY_FIELDS
-            if reader.problem:  # it says more than a sample does
-                raise row_error(label, 0, reader.problem)
+            try:
+                header = next(_read_chunks(_Source(file), from_header(start)[0]), [None])[0]
+            except _MalformedError as error:  # it says more than a sample does
+                raise row_error(label, 0, str(error)) from None
+            if len(header or ()) > MAX_COLUMNS:
+                raise row_error(label, 0, TOO_MANY_FIELDS)
         return cls(file, label, read_sample(start, is_whole=is_whole, label=label, header=header))
 
     @property
@@ -102,26 +104,26 @@ class CsvFile:
         return self.file.tell() / self.size
 
     def chunks(self, count: int = ROWS_PER_CHUNK) -> Iterator[tuple[int, Rows]]:
-        """Read all rows from the first.
-
-        Args:
-            count: Number of rows at once, at most.
+        """Read all rows from the first, `count` or fewer at once.
 
         Yields:
             The number of a row (the first data row is 1), and the cells of it and of those that follow.
 
         Raises:
-            TapError: At the first malformed row, after all that come before.
+            FileUnusable: At the first malformed row, after all that come before.
         """
         width = len(self.header)
-        count = max(1, min(count, CELLS_PER_CHUNK // width))
-        reader = _Reader(self.file, self.sample.delimiter, width)
-        reader.read(1)
-        while rows := reader.read(count):
-            yield reader.number - len(rows), rows
-        self.dropped_nuls = reader.source.dropped_nuls
-        if reader.problem:
-            raise row_error(self.label, reader.number, reader.problem)
+        source = _Source(self.file)
+        chunks = _read_chunks(source, self.sample.delimiter, max(1, min(count, CELLS_PER_CHUNK // width)), width)
+        number = 1
+        next(chunks)  # the header
+        try:
+            for rows in chunks:
+                yield number, rows
+                number += len(rows)
+        except _MalformedError as error:
+            raise row_error(self.label, number, str(error)) from None
+        self.dropped_nuls = source.dropped_nuls
 
 
 def row_error(label: str, number: int, problem: str) -> FileUnusable:
@@ -129,8 +131,8 @@ def row_error(label: str, number: int, problem: str) -> FileUnusable:
     return FileUnusable(f"{label}, {f'row {number}' if number else 'the header'}: {problem}.")
 
 
-class _TooLargeError(Exception):
-    """A row is larger than memory allows; the text says how."""
+class _MalformedError(Exception):
+    """Why a row can't be read."""
 
 
 class _Source(io.BufferedIOBase):
@@ -141,8 +143,8 @@ class _Source(io.BufferedIOBase):
         self.is_gzip = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         file.seek(0)
         self.file: Any = gzip.GzipFile(fileobj=file, mode="rb") if self.is_gzip else file
-        self.dropped_nuls = self.line_size = 0
         self.is_start = True
+        self.dropped_nuls = self.line_memory = 0
 
     @override
     def readable(self) -> bool:
@@ -158,97 +160,126 @@ class _Source(io.BufferedIOBase):
             if self.is_start:
                 data = without_start(data)
                 self.is_start = not data
-            rest = len(data) - 1 - max(data.rfind(b"\n"), data.rfind(b"\r"))
-            self.line_size = rest + (self.line_size if rest == len(data) else 0)
-            if self.line_size > MAX_ROW:
-                raise _TooLargeError(ROW_TOO_LONG)
+            if b"\n" in data or b"\r" in data:
+                self.line_memory = 0
+            else:  # TextIOWrapper keeps all blocks of a line
+                self.line_memory += sys.getsizeof(data.decode("utf-8", "replace"))
+            if self.line_memory > MAX_ROW:
+                raise _MalformedError(ROW_TOO_LONG)
             if data:
                 return data
         return b""
 
 
-class _Reader:
-    """One pass over the rows of a file, header included.
-
-    Args:
-        file: The file.
-        delimiter: What separates its fields.
-        width: The number of fields of a row, once it is known.
+class _MemoryGuard:
+    """Refuses a row that would fill the memory, before it is parsed.
 
     Attributes:
-        number: The number of the next row; the header's is 0.
-        problem: Why that row can't be read.
+        size: Characters of the lines of a chunk so far.
+        row_start: How many of them are of earlier rows.
+        lines: The lines of rows that are not large yet.
+        width: Bytes of memory for each character of a large row.
     """
 
-    def __init__(self, file: IO[bytes], delimiter: str, width: int | None = None) -> None:
-        self.source, self.delimiter, self.width = _Source(file), delimiter, width
-        lines = io.TextIOWrapper(cast("Any", self.source), "utf-8", errors="surrogateescape", newline="")
-        self.rows = csv.reader(map(self._verified, lines), delimiter=delimiter, strict=True)
-        self.number = 0
-        self.problem: str | None = None
-        self.size = self.row_start = self.delimiters = self.separators = 0
+    def __init__(self, delimiter: str) -> None:
+        self.delimiter = delimiter
+        self.start_chunk()
 
-    def read(self, count: int) -> Rows:
-        """Read the next rows, `count` or about `CHUNK_SIZE` at most; none at the end or a malformed row."""
-        rows: Rows = []
+    def start_chunk(self) -> None:
         self.size = self.row_start = self.delimiters = self.separators = 0
-        try:
-            for row in self.rows if not self.problem else ():
-                self.row_start = self.size
-                if row:
-                    rows.append(row)
-                    if len(rows) == count or self.size > CHUNK_SIZE:
-                        break
-        except csv.Error as error:
-            self.problem = QUOTE_PROBLEMS.get(str(error), "malformed quotes")
-        except _TooLargeError as error:
-            self.problem = str(error)
-        except DAMAGED_GZIP:
-            self.problem = "damaged gzip data"
-        except UnicodeEncodeError:
-            self.problem = "bytes that are not UTF-8"
-        if self.width and set(map(len, rows)) - {self.width}:
-            index, fields = next((i, len(row)) for i, row in enumerate(rows) if len(row) != self.width)
-            rows = rows[:index]
-            self.problem = f"{plural(fields, 'field')}, where the header has {self.width:,}"
-        self.number += len(rows)
-        return rows
+        self.lines: list[str] = []
 
-    def _verified(self, line: str) -> str:
+    def verified(self, line: str) -> str:
         """Pass a line on to the parser, unless its row would fill the memory."""
         if not line.isascii():
             line.encode()  # fails at bytes that are not UTF-8
         self.size += len(line)
-        if self.size - self.row_start > CHUNK_SIZE:  # smaller rows can't
-            if self.size - self.row_start > MAX_ROW:
-                raise _TooLargeError(ROW_TOO_LONG)
-            self.delimiters += line.count(self.delimiter)
-            if self.delimiters >= MAX_COLUMNS:
-                # The parser asks for another line within a row only while a quote is open.
-                is_quoted = self.size - len(line) > self.row_start
-                self.separators += count_separators(line, self.delimiter, is_quoted=is_quoted)
-            if self.separators >= MAX_COLUMNS:
-                raise _TooLargeError(TOO_MANY_FIELDS)
+        if self.size - self.row_start > CHUNK_SIZE:
+            self._verify_large(line)
+        else:
+            self.lines.append(line)
         return line
+
+    def _verify_large(self, line: str) -> None:
+        before = self.size - len(line) - self.row_start
+        if before <= CHUNK_SIZE:
+            self.width, rest = 1, before
+            while rest:
+                self.width = max(self.width, _width(self.lines[-1]))
+                rest -= len(self.lines.pop())
+        self.width = max(self.width, _width(line))
+        if (before + len(line)) * self.width > MAX_ROW:
+            raise _MalformedError(ROW_TOO_LONG)
+        self.delimiters += line.count(self.delimiter)
+        # Within a row, the parser asks for another line only while a quote is open.
+        if self.delimiters >= MAX_COLUMNS and ('"' in line or not before):
+            self.separators += count_separators(line, self.delimiter, is_quoted=before > 0)
+        if self.separators >= MAX_COLUMNS:
+            raise _MalformedError(TOO_MANY_FIELDS)
+
+
+def _width(text: str) -> int:
+    """Return the bytes of memory for each character of a text."""
+    return 1 if text.isascii() else (sys.getsizeof(text) - TEXT_HEADER) // (len(text) + 1)
+
+
+def _read_chunks(source: _Source, delimiter: str, count: int = 1, width: int | None = None) -> Iterator[Rows]:
+    """Yield the header alone, then rows, `count` or about `CHUNK_SIZE` at most.
+
+    Args:
+        source: The file.
+        delimiter: What separates its fields.
+        count: The number of rows.
+        width: The number of fields of each, once it is known.
+
+    Raises:
+        _MalformedError: At the first malformed row, after all that come before.
+    """
+    lines = io.TextIOWrapper(cast("Any", source), "utf-8", errors="surrogateescape", newline="")
+    guard = _MemoryGuard(delimiter)
+    # Not in a reference cycle, where the parser's buffer of 64 MiB would stay until Python finds it.
+    parsed = csv.reader(map(guard.verified, lines), delimiter=delimiter, strict=True)
+    problem = None
+    for limit in chain([1], repeat(count)):
+        rows: Rows = []
+        guard.start_chunk()
+        try:
+            for row in parsed:
+                guard.row_start = guard.size
+                if row:
+                    rows.append(row)
+                    if len(rows) == limit or guard.size > CHUNK_SIZE:
+                        break
+        except (csv.Error, _MalformedError, UnicodeEncodeError, *DAMAGED_GZIP) as error:
+            problem = _problem_of(error)
+        if width and set(map(len, rows)) - {width}:
+            index, fields = next((i, len(row)) for i, row in enumerate(rows) if len(row) != width)
+            rows = rows[:index]
+            problem = f"{plural(fields, 'field')}, where the header has {width:,}"
+        if rows:
+            yield rows
+        if problem:
+            raise _MalformedError(problem)
+        if not rows:
+            return
+
+
+def _problem_of(error: Exception) -> str:
+    if isinstance(error, csv.Error):
+        return QUOTE_PROBLEMS.get(str(error), "malformed quotes")
+    if isinstance(error, UnicodeEncodeError):
+        return "bytes that are not UTF-8"
+    return str(error) if isinstance(error, _MalformedError) else "damaged gzip data"
 
 
 def count_separators(line: str, delimiter: str, *, is_quoted: bool) -> int:
-    """Count the delimiters of a line that stand outside quotes, a piece at a time to save memory.
-
-    Args:
-        line: The line.
-        delimiter: What separates its fields.
-        is_quoted: Whether it begins within quotes.
-    """
+    """Count the delimiters outside quotes, up to `MAX_COLUMNS`, in a line that may begin within quotes."""
+    # A piece that ends outside quotes is a row of its own.
     mark = re.escape(delimiter)
-    quoted, opening = re.compile(f'(^|{mark})"[^"]*"'), re.compile(f'(?:^|(?<={mark}))"')
-    count = start = 0
-    while start < len(line):
-        end = line.find(delimiter, start + CHUNK_SIZE) + 1 or len(line)
-        # Two quotes are an escaped one, or nothing at all.
-        piece = ('"' * is_quoted + line[start:end]).replace('""', "")
-        outside, *inside = opening.split(quoted.sub(r"\1", piece), maxsplit=1)
-        count += outside.count(delimiter)
-        is_quoted = bool(inside)
-        start = end
+    pieces = (piece[0] for piece in re.finditer(f"[^{mark}]*{mark}", line))
+    rows = csv.reader(chain('"' * is_quoted, pieces), delimiter=delimiter, strict=True)
+    count = 0
+    with contextlib.suppress(csv.Error):  # the line ends within quotes
+        for _ in islice(rows, MAX_COLUMNS):
+            count += 1
     return count

@@ -17,7 +17,6 @@ MAX_FIELD = 16 << 20
 """Bytes of a field. A larger one is nearly always an unclosed quote."""
 GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
-NOT_CSV = "{}: the file is {}, not CSV. Make a new export."
 DATA_PATTERN = re.compile(
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[^@\s]+@[^@\s]+\.[a-z]+|\d{4}-\d\d-\d\d[t ]\d\d:\d\d\S*|0x[0-9a-f]{40}",
     re.IGNORECASE,
@@ -34,27 +33,18 @@ csv.field_size_limit(MAX_FIELD)
 
 @dataclass(frozen=True)
 class Sample:
-    """The head of a file, parsed.
-
-    Args:
-        header: Its first row.
-        rows: The rows after it that are whole, up to the first of another width.
-        delimiter: What separates its fields.
-        is_whole: Whether these are all rows of the file.
-    """
+    """The head of a file, parsed."""
 
     header: list[str]
     rows: list[list[str]]
+    """The rows after the header that are whole, up to the first of another width."""
     delimiter: str = ","
     is_whole: bool = False
+    """Whether these are all rows of the file."""
 
 
 def reject_reason(start: bytes) -> str | None:
-    """Say what a file is that is not CSV; None if it may be.
-
-    Args:
-        start: Its first bytes, unpacked.
-    """
+    """Say what a file is that is not CSV, by its first bytes; None if it may be."""
     if start.startswith(ZIP_MAGIC):
         return "a zip archive"
     if start.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")) or _has_wide_characters(start[:1024]):
@@ -117,9 +107,11 @@ def read_sample(start: bytes, *, is_whole: bool, label: str, header: list[str] |
     Raises:
         FileUnusable: If the file is not CSV, or has no header.
     """
-    if problem := reject_reason(start):
-        raise FileUnusable(NOT_CSV.format(label, problem))
+    if kind := reject_reason(start):
+        raise _unusable(label, f"the file is {kind}, not CSV")
     delimiter, text = from_header(start)
+    if not text.strip():
+        raise _unusable(label, "the file is empty")
     rows: list[list[str]] = []
     is_malformed = False
     try:
@@ -129,16 +121,17 @@ def read_sample(start: bytes, *, is_whole: bool, label: str, header: list[str] |
     if not is_whole and not is_malformed:
         rows = rows[:-1]
     rows = [row for row in rows if row]
-    if not (rows or header) or not text.strip():
-        problem = "the header can't be read" if text.strip() else "the file is empty"
-        msg = f"{label}: {problem}. Make a new export."
-        raise FileUnusable(msg)
-    header, rows = (rows[0], rows[1:]) if rows else (header or [], [])
+    header, rows = (rows[0], rows[1:]) if rows else (header, [])
+    if not header:
+        raise _unusable(label, "the header can't be read")
     if problem := header_problem(header):
-        msg = f"{label}: {problem}. Make a new export."
-        raise FileUnusable(msg)
+        raise _unusable(label, problem)
     end = next((i for i, row in enumerate(rows) if len(row) != len(header)), len(rows))
     return Sample(header, rows[:end], delimiter, is_whole and not is_malformed and end == len(rows))
+
+
+def _unusable(label: str, problem: str) -> FileUnusable:
+    return FileUnusable(f"{label}: {problem}. Make a new export.")
 
 
 def unpack_head(data: bytes, *, is_whole: bool) -> tuple[bytes, bool]:

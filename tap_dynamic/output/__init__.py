@@ -1,3 +1,1 @@
 """Messages and BATCH files."""
-
-from __future__ import annotations

@@ -13,19 +13,13 @@ from tap_dynamic.tempfiles import disk_error, new_temporary_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
 
     from singer_sdk.helpers._batch import BatchConfig
     from typing_extensions import Self
 
 
 class MisfitError(ValueError):
-    """A value that a format can't hold.
-
-    Args:
-        index: Its place among the values.
-        problem: What is wrong, without the value.
-    """
+    """A value that a format can't hold: its place in the column, and what is wrong, without the value."""
 
     def __init__(self, index: int, problem: str) -> None:
         super().__init__(problem)
@@ -35,12 +29,7 @@ class MisfitError(ValueError):
 class BatchWriter(ABC):
     """Writes the BATCH files of one stream, and a BATCH message after each whole file.
 
-    Args:
-        stream: The stream's name, in messages and file names.
-        prefix: The start of the file names.
-        config: The setting `batch_config`.
-        schema: The JSON schema of the records.
-        write_message: Writes a message.
+    The names of the files start with `prefix`; `schema` is that of the records.
     """
 
     extension = ""
@@ -60,15 +49,12 @@ class BatchWriter(ABC):
         self.file: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
-        """Return the writer."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         """Finish the last file; after an error it is not stored."""
         try:
-            if error is None:
+            if kind is None:
                 self.finish()
         finally:
             if self.file:
@@ -76,15 +62,7 @@ class BatchWriter(ABC):
                 self.file.close()
 
     def add(self, rows: int, content: Any) -> None:
-        """Add records to the current file, or to a new one where they would exceed `batch_size`.
-
-        Args:
-            rows: Their number.
-            content: What `encode_values` or `encode_records` made of them.
-
-        Raises:
-            TapError: If the storage fails.
-        """
+        """Add encoded rows to the current file, or to a new one where they would exceed `batch_size`."""
         if self.rows and self.rows + rows > self.config.batch_size:
             self.finish()
         try:
@@ -122,12 +100,7 @@ class BatchWriter(ABC):
 
     @abstractmethod
     def add_record(self, record: Mapping[str, Any], label: str) -> None:
-        """Add a record; see `add`.
-
-        Args:
-            record: The record.
-            label: What it is, for messages.
-        """
+        """Add a record; see `add`. The label says what it is, for messages."""
 
     @abstractmethod
     def _open(self, file: IO[bytes]) -> None: ...

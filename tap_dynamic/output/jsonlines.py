@@ -5,10 +5,11 @@ from __future__ import annotations
 import gzip
 from typing import IO, TYPE_CHECKING, Any
 
+from singer_sdk.contrib.msgspec import serialize_jsonl
 from typing_extensions import override
 
 from tap_dynamic.output.batches import BatchWriter
-from tap_dynamic.output.messages import RecordEncoder, encode_records
+from tap_dynamic.output.messages import RecordEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ class JsonLinesWriter(BatchWriter):
 
     @override
     def add_record(self, record: Mapping[str, Any], label: str) -> None:
-        self.add(1, encode_records([dict(record)]))
+        self.add(1, bytes(serialize_jsonl(dict(record))))  # a copy: the SDK reuses its buffer for messages
 
     @override
     def _open(self, file: IO[bytes]) -> None:

@@ -34,10 +34,7 @@ class MessageWriter(MsgSpecWriter):
         self.write_lines(serialize_jsonl(message.to_dict()))
 
     def write_lines(self, *parts: bytes | bytearray | memoryview) -> None:
-        """Write messages to stdout.
-
-        Args:
-            parts: Together whole lines, UTF-8.
+        """Write to stdout what together are whole lines.
 
         Raises:
             OutputError: If stdout is closed or full.
@@ -87,11 +84,7 @@ def termination_blocked() -> Iterator[None]:
 
 
 class RecordEncoder:
-    """Encodes rows as JSON objects, many at once.
-
-    Args:
-        names: The names of a row's values.
-    """
+    """Encodes rows as JSON objects, many at once."""
 
     def __init__(self, names: Sequence[str]) -> None:
         fields = {f"f{i}": name for i, name in enumerate(names)}
@@ -107,18 +100,8 @@ class RecordEncoder:
         return self.encoder.encode_lines(list(starmap(self.record, zip(*values))))
 
 
-def encode_records(records: Sequence[dict[str, Any]]) -> bytes:
-    """Encode records as the SDK does, a line each."""
-    return b"".join(bytes(serialize_jsonl(record)) for record in records)
-
-
 def record_messages(stream: str, version: int | None, lines: bytes) -> Iterator[bytes | memoryview]:
-    """Make RECORD messages of encoded records.
-
-    Args:
-        stream: The stream's name.
-        version: The version of the table, if there is one.
-        lines: A JSON object a line.
+    """Make RECORD messages of encoded records, a JSON object a line.
 
     Yields:
         Parts, together whole lines: one for ordinary rows, more for large ones, which are not copied.

@@ -11,21 +11,21 @@ from pyarrow import parquet
 from typing_extensions import override
 
 from tap_dynamic.errors import TapError
+from tap_dynamic.file.reader import ROWS_PER_CHUNK
 from tap_dynamic.output.batches import BatchWriter, MisfitError
 from tap_dynamic.table.columns import quoted
 from tap_dynamic.table.convert import json_text
 from tap_dynamic.table.types import JSON_KINDS, type_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
+    from collections.abc import Iterable, Mapping, Sequence
 
 ROW_GROUP = 64 << 20
 """Bytes in memory after which a row group is written, if it has not reached `batch_size` rows."""
-MAX_ARRAYS = 50_000
-"""Arrow arrays that are kept before they are joined: each takes a kilobyte, however few values it has."""
-PENDING_ROWS, PENDING_SIZE = 1000, 4 << 20
-"""Rows, and characters of their text, that become an Arrow array at once if they come one by one."""
+ARRAY_SIZE = 1 << 10
+"""Bytes that an Arrow array takes besides its values."""
+PENDING_SIZE = 4 << 20
+"""Characters of the text of records after which they become Arrow arrays."""
 ARROW_TYPES = {
     **dict.fromkeys(("string", *JSON_KINDS), pa.string()),
     "date-time": pa.timestamp("us", "UTC"),
@@ -39,7 +39,6 @@ AS_THEY_ARE = {"string", "integer", "boolean", "date", "date-time"}
 INTEGERS = range(-(2**63), 2**63)
 FINE_FRACTION = re.compile(r"(\.\d{6})\d+")
 """A fraction of a second beyond microseconds, which are the unit of most databases."""
-NATURAL: dict[str, type[Any]] = {"string": str, "date": str, "date-time": str, "integer": int, "boolean": bool}
 
 
 class ParquetWriter(BatchWriter):
@@ -56,43 +55,36 @@ class ParquetWriter(BatchWriter):
         self.kinds = {name: type_of(schema) or "string" for name, schema in self.schema["properties"].items()}
         self.arrow_schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in self.kinds.items()])
         self.pending: list[list[Any]] = []
-        self.pending_size = self.group_size = self.arrays = 0
+        self.pending_size = 0
 
     @override
     def encode_values(self, names: Sequence[str], values: Sequence[Sequence[Any]]) -> Any:
         columns = dict(zip(names, values))
-        arrays = []
-        for name, kind in self.kinds.items():
-            column = columns[name]
-            try:
-                # Cells of these kinds have been read as Arrow takes them.
-                plain = column if kind in AS_THEY_ARE else [_plain(kind, value) for value in column]
-            except ValueError:
-                index = next(i for i, value in enumerate(column) if not _is_plain(kind, value))
-                raise MisfitError(index, _misfit(name, kind)) from None
-            arrays.append(_arrow_array(kind, plain))
+        return self._table(
+            columns[name] if kind in AS_THEY_ARE else _to_plain(name, kind, columns[name])
+            for name, kind in self.kinds.items()
+        )
+
+    def _table(self, columns: Iterable[Sequence[Any]]) -> Any:
+        arrays = [_to_arrow(kind, column) for kind, column in zip(self.kinds.values(), columns)]
         return pa.Table.from_arrays(arrays, schema=self.arrow_schema)
 
     @override
     def add_record(self, record: Mapping[str, Any], label: str) -> None:
-        row = []
-        for name, kind in self.kinds.items():
-            try:
-                row.append(_plain(kind, record.get(name)))
-            except ValueError:
-                msg = f"{label}: {_misfit(name, kind)}."
-                raise TapError(msg) from None
+        try:
+            row = [_to_plain(name, kind, [record.get(name)])[0] for name, kind in self.kinds.items()]
+        except MisfitError as error:
+            msg = f"{label}: {error.problem}."
+            raise TapError(msg) from None
         self.pending.append(row)
         self.pending_size += sum(len(value) for value in row if isinstance(value, str))
-        is_last = self.rows % self.config.batch_size + len(self.pending) >= self.config.batch_size
-        if is_last or len(self.pending) >= PENDING_ROWS or self.pending_size >= PENDING_SIZE:
+        if len(self.pending) >= min(ROWS_PER_CHUNK, self.config.batch_size) or self.pending_size >= PENDING_SIZE:
             self._add_pending()
 
     def _add_pending(self) -> None:
         if rows := self.pending:
             self.pending, self.pending_size = [], 0
-            arrays = [_arrow_array(kind, column) for kind, column in zip(self.kinds.values(), zip(*rows))]
-            self.add(len(rows), pa.Table.from_arrays(arrays, schema=self.arrow_schema))
+            self.add(len(rows), self._table(zip(*rows)))
 
     @override
     def finish(self) -> None:
@@ -102,23 +94,18 @@ class ParquetWriter(BatchWriter):
     @override
     def _open(self, file: IO[bytes]) -> None:
         self.tables: list[Any] = []
+        self.group_size = 0
         self.parquet = parquet.ParquetWriter(file, self.arrow_schema, compression="zstd")
 
     @override
     def _write(self, content: Any) -> None:
         self.tables.append(content)
-        self.group_size += content.nbytes
-        self.arrays += content.num_columns
+        self.group_size += content.nbytes + content.num_columns * ARRAY_SIZE
         if self.group_size >= ROW_GROUP:
             self._write_group()
-        elif self.arrays >= MAX_ARRAYS:
-            self.tables, self.arrays = [self._joined().combine_chunks()], 0
-
-    def _joined(self) -> Any:
-        return pa.concat_tables(self.tables)
 
     def _write_group(self) -> None:
-        table, self.tables, self.group_size, self.arrays = self._joined(), [], 0, 0
+        table, self.tables, self.group_size = pa.concat_tables(self.tables), [], 0
         self.parquet.write_table(table, row_group_size=table.num_rows)
 
     @override
@@ -132,32 +119,28 @@ class ParquetWriter(BatchWriter):
         self.parquet.is_open = False  # or it would write to the closed file when it is collected
 
 
-def _plain(kind: str, value: Any) -> Any:
-    """Return a value as `_arrow_array` takes it.
+def _to_plain(name: str, kind: str, values: Sequence[Any]) -> list[Any]:
+    """Turn the values of a column into what `_to_arrow` takes.
 
     Raises:
-        ValueError: If it does not fit the type.
+        MisfitError: At a value that does not fit its type.
     """
-    if value is None or (kind != "number" and kind in NATURAL and type(value) is NATURAL[kind]):
-        if kind == "integer" and value is not None and value not in INTEGERS:
-            raise ValueError
-        return value
-    if kind == "number":
-        number = float(value)
-        if math.isinf(number) and not isinstance(value, float):
-            raise ValueError
-        return number if math.isfinite(number) else None  # as in JSON
-    if kind in {"integer", "boolean"}:
-        raise ValueError
-    return value if isinstance(value, str) else json_text(value)
-
-
-def _is_plain(kind: str, value: Any) -> bool:
-    try:
-        _plain(kind, value)
-    except ValueError:
-        return False
-    return True
+    plain: list[Any] = []
+    for value in values:
+        if value is None:
+            plain.append(None)
+        elif kind == "number":
+            number = float(value)
+            if math.isinf(number) and not isinstance(value, float):
+                raise MisfitError(len(plain), _misfit(name, kind))
+            plain.append(number if math.isfinite(number) else None)  # as in JSON
+        elif kind == "integer":
+            if value not in INTEGERS:
+                raise MisfitError(len(plain), _misfit(name, kind))
+            plain.append(value)
+        else:
+            plain.append(value if kind == "boolean" or isinstance(value, str) else json_text(value))
+    return plain
 
 
 def _misfit(name: str, kind: str) -> str:
@@ -167,12 +150,12 @@ def _misfit(name: str, kind: str) -> str:
     )
 
 
-def _arrow_array(kind: str, values: Sequence[Any]) -> Any:
+def _to_arrow(kind: str, values: Sequence[Any]) -> Any:
     kind_type = ARROW_TYPES[kind]
     if kind not in {"date", "date-time"}:
         return pa.array(values, kind_type)
     try:
         return pa.array(values, pa.string()).cast(kind_type)
     except pa.ArrowInvalid:
-        texts = [value and FINE_FRACTION.sub(r"\1", value.upper()) for value in values]
+        texts = [value and FINE_FRACTION.sub(r"\1", value) for value in values]
         return pa.array(texts, pa.string()).cast(kind_type)

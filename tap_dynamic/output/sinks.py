@@ -2,83 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from tap_dynamic.file.reader import row_error
 from tap_dynamic.output.batches import MisfitError
 from tap_dynamic.output.messages import RecordEncoder, record_messages
+from tap_dynamic.table.layout import Chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from tap_dynamic.output.batches import BatchWriter
-    from tap_dynamic.table.layout import Chunk
+
+Sink = Callable[[Chunk], None]
+"""Writes some rows."""
 
 
-class Sink(Protocol):
-    """Takes the rows of a load."""
-
-    def add(self, chunk: Chunk) -> None:
-        """Write some rows."""
-
-
-class RecordSink:
-    """Writes RECORD messages in bulk.
-
-    Args:
-        stream: The stream's name.
-        names: The names of the values.
-        version: The version of the table, if there is one.
-        write_lines: Writes messages.
-    """
-
-    def __init__(
-        self, stream: str, names: Sequence[str], version: int | None, write_lines: Callable[..., None]
-    ) -> None:
-        self.stream, self.version, self.write_lines = stream, version, write_lines
-        self.encoder = RecordEncoder(names)
-
-    def add(self, chunk: Chunk) -> None:
-        """Write some rows."""
-        self.write_lines(*record_messages(self.stream, self.version, self.encoder.encode(chunk.values)))
+def record_sink(stream: str, names: Sequence[str], version: int | None, write_lines: Callable[..., None]) -> Sink:
+    """Write RECORD messages in bulk, with the version of the table if there is one."""
+    encoder = RecordEncoder(names)
+    return lambda chunk: write_lines(*record_messages(stream, version, encoder.encode(chunk.values)))
 
 
-class BatchSink:
-    """Writes BATCH files in bulk.
+def batch_sink(names: Sequence[str], writer: BatchWriter) -> Sink:
+    """Write BATCH files in bulk."""
 
-    Args:
-        names: The names of the values.
-        writer: Writes the files.
-    """
-
-    def __init__(self, names: Sequence[str], writer: BatchWriter) -> None:
-        self.names, self.writer = names, writer
-
-    def add(self, chunk: Chunk) -> None:
-        """Write some rows.
-
-        Raises:
-            TapError: At a value that the format can't hold.
-        """
+    def write_chunk(chunk: Chunk) -> None:
         try:
-            content = self.writer.encode_values(self.names, chunk.values)
+            content = writer.encode_values(names, chunk.values)
         except MisfitError as error:
             raise row_error(chunk.label, chunk.numbers[error.index], error.problem) from None
-        self.writer.add(len(chunk), content)
+        writer.add(len(chunk), content)
+
+    return write_chunk
 
 
-class EachRecordSink:
-    """Passes rows on one by one.
+def each_record_sink(names: Sequence[str], write: Callable[[dict[str, Any], str], None]) -> Sink:
+    """Pass rows on one by one; `write` takes a record, and what it is for messages."""
 
-    Args:
-        names: The names of the values.
-        write: Takes a record, and what it is for messages.
-    """
-
-    def __init__(self, names: Sequence[str], write: Callable[[dict[str, Any], str], None]) -> None:
-        self.names, self.write = names, write
-
-    def add(self, chunk: Chunk) -> None:
-        """Write some rows."""
+    def write_chunk(chunk: Chunk) -> None:
         for number, row in zip(chunk.numbers, zip(*chunk.values)):
-            self.write(dict(zip(self.names, row)), f"{chunk.label}, row {number}")
+            write(dict(zip(names, row)), f"{chunk.label}, row {number}")
+
+    return write_chunk

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
-from decimal import Decimal
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -20,8 +20,6 @@ from tap_dynamic.redaction import first_line
 if TYPE_CHECKING:
     from singer_sdk.helpers._batch import StorageTarget
 
-BLOCK = 1 << 20
-"""Bytes that are copied to the storage at once."""
 PART = 8 << 20
 """Bytes of a part of a multipart upload, which are kept in memory; s3fs would keep 50 MiB."""
 
@@ -33,7 +31,7 @@ def store_file(file: IO[bytes], storage: StorageTarget, name: str, label: str) -
 
     Args:
         file: The file, at its start.
-        storage: The storage.
+        storage: Where it is stored.
         name: Its name there.
         label: What it is, for messages.
 
@@ -64,7 +62,7 @@ def store_file(file: IO[bytes], storage: StorageTarget, name: str, label: str) -
 
 def _upload(file: IO[bytes], stored: Any) -> None:
     try:
-        shutil.copyfileobj(file, stored, BLOCK)
+        shutil.copyfileobj(file, stored)
     except BaseException:
         stored.closed = True  # closing it would upload what is buffered, also after a signal
         raise
@@ -72,30 +70,21 @@ def _upload(file: IO[bytes], stored: Any) -> None:
 
 
 def _options(storage: StorageTarget) -> dict[str, Any]:
-    """Return the options of a storage; s3fs and botocore would both retry, for an hour if a store does not answer."""
-    options: dict[str, Any] = _plain_numbers(storage.params or {})
+    options: dict[str, Any] = json.loads(json.dumps(storage.params or {}, default=float))  # without Decimals
     if storage.root.startswith("s3://"):
+        # s3fs and botocore would both retry, for an hour if a store does not answer.
         limits = {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 0}}
         options["config_kwargs"] = {**limits, **(options.get("config_kwargs") or {})}
     return options
 
 
-def _plain_numbers(value: Any) -> Any:
-    """Turn the Decimals of a JSON configuration into what a library of the store takes."""
-    if isinstance(value, dict):
-        return {name: _plain_numbers(part) for name, part in value.items()}
-    return float(value) if isinstance(value, Decimal) else value
-
-
 def _quieten_object_stores() -> None:
     """Keep out of the log what these libraries write at DEBUG: headers with keys, signatures and session tokens."""
-    loggers = [logging.getLogger(name) for name in ("aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs")]
-    for name in list(logging.root.manager.loggerDict):
-        logger = logging.getLogger(name)
-        if logger.level and logger.name.partition(".")[0] in {parent.name for parent in loggers}:
-            loggers.append(logger)
-    for logger in loggers:
-        logger.setLevel(max(logger.getEffectiveLevel(), logging.INFO))
+    libraries = ("aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs")
+    for name in (*libraries, *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in libraries:
+            logger = logging.getLogger(name)
+            logger.setLevel(max(logger.getEffectiveLevel(), logging.INFO))
 
 
 def _store_locally(file: IO[bytes], path: Path) -> None:
@@ -103,7 +92,7 @@ def _store_locally(file: IO[bytes], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with partial.open("wb") as stored:
-            shutil.copyfileobj(file, stored, BLOCK)
+            shutil.copyfileobj(file, stored)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -147,12 +136,11 @@ def storage_failure(error: Exception) -> str:
 
 
 def _s3_code(error: BaseException) -> str:
-    response = getattr(error, "response", None)
-    details = response.get("Error") if isinstance(response, dict) else None
-    code = str(details.get("Code")) if isinstance(details, dict) else ""
+    response = getattr(error, "response", None)  # of botocore's errors
+    code = str(response.get("Error", {}).get("Code")) if isinstance(response, dict) else ""
     return code if code.isalnum() else ""
 
 
 def _endpoint(error: BaseException) -> str:
-    options = getattr(error, "kwargs", None)  # of botocore's errors
+    options = getattr(error, "kwargs", None)
     return str(options.get("endpoint_url", "")) if isinstance(options, dict) else ""

@@ -13,7 +13,7 @@ from typing_extensions import override
 from tap_dynamic.errors import TapError
 from tap_dynamic.file.reader import ROWS_PER_CHUNK
 from tap_dynamic.load.rows import Tally, read_chunks
-from tap_dynamic.output.sinks import BatchSink, EachRecordSink, RecordSink
+from tap_dynamic.output.sinks import batch_sink, each_record_sink, record_sink
 from tap_dynamic.singer.base import DynamicStream
 from tap_dynamic.singer.records import register_maps
 from tap_dynamic.table.layout import Note
@@ -107,7 +107,7 @@ class LoadingStream(DynamicStream):
             counter.with_context(context)
             timer.with_context(context)
             for chunk in read_chunks(plan, tally, self.logger, count):
-                sink.add(chunk)
+                sink(chunk)
                 counter.increment(len(chunk))
                 if self.is_dry_run:
                     break
@@ -119,14 +119,14 @@ class LoadingStream(DynamicStream):
         with contextlib.ExitStack() as stack:
             if config and self._is_plain:
                 writer = stack.enter_context(self.new_batch_writer(config, self.name, plan.layout.schema))
-                yield BatchSink(names, writer)
+                yield batch_sink(names, writer)
             elif config:
-                yield EachRecordSink(names, stack.enter_context(self.mapped_batches(config)))
+                yield each_record_sink(names, stack.enter_context(self.mapped_batches(config)))
             elif not self._is_plain:
-                yield EachRecordSink(names, partial(self.map_record, write=self._write_record))
+                yield each_record_sink(names, partial(self.map_record, write=self._write_record))
             else:
                 self.passed.add(self.name)
-                yield RecordSink(self.name, names, plan.version, self._tap.message_writer.write_lines)  # type: ignore[attr-defined]
+                yield record_sink(self.name, names, plan.version, self._tap.message_writer.write_lines)  # type: ignore[attr-defined]
 
     def activate_version(self, version: int) -> Iterator[Note]:
         """Let the target delete the rows that are not of this load; yield why not, where a map let none pass."""

@@ -1,3 +1,1 @@
 """From cells to records: columns, keys, types."""
-
-from __future__ import annotations

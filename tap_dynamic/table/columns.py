@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import defaultdict
+from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 SDC_COLUMNS = ("_sdc_export_id", "_sdc_exported_at", "_sdc_row_number")
 DELETED_AT = "_sdc_deleted_at"
@@ -26,45 +28,39 @@ def fold(name: str) -> str:
 
 def respelled(names: Iterable[str], known: Iterable[str]) -> list[str]:
     """Write names as they are known, where they differ only in case or Unicode form."""
-    spelling = {fold(name): name for name in reversed(list(known))}  # the first spelling counts
+    spelling = _spelling(known)
     return [spelling.get(fold(name), name) for name in names]
 
 
+def _spelling(known: Iterable[str]) -> dict[str, str]:
+    return {fold(name): name for name in reversed(list(known))}  # the first spelling counts
+
+
 def column_names(header: Sequence[str], known: Collection[str] = ()) -> list[str]:
-    """Name the columns as the header does.
+    """Name the columns as the header does, without byte-order mark and outer blanks.
 
-    Args:
-        header: The cells of the first row.
-        known: Names of the catalog: a column whose name differs from one only in case or Unicode form is that column.
-
-    Returns:
-        A name for each, without byte-order mark and outer blanks. One that is empty, or repeats another
-        (in any case, because SQL tables ignore it), gets a suffix.
+    A column whose name differs from a known one only in case or Unicode form is that column. A name that is empty, or
+    repeats another (in any case, because SQL tables ignore it), gets a suffix.
     """
     bases = [cell.replace("\ufeff", "").strip() for cell in header]
-    spelling = {fold(name): name for name in reversed(list(known))}  # the first spelling counts
+    spelling = _spelling(known)
     known = set(spelling.values())
-    names: dict[int, str] = {}
     taken = {fold(name) for name in (*SDC_COLUMNS, DELETED_AT)}
-    # A name goes to the column that has it in the catalog's spelling, else to the first that has it.
-    order = sorted(range(len(bases)), key=lambda i: (not bases[i], bases[i] not in known))
-    for position in order:
+    names: dict[int, str] = {}
+    # A name goes to the column that has it in the known spelling, else to the first that has it.
+    for position in sorted(range(len(bases)), key=lambda i: bases[i] not in known):
         base = bases[position]
         if base and fold(base) not in taken:
             taken.add(fold(base))
-            names[position] = base if base in known else spelling.get(fold(base), base)
-    counts: dict[str, int] = {}
+            names[position] = spelling.get(fold(base), base)
+    suffixes: dict[str, Iterator[int]] = defaultdict(lambda: count(2))
     for position, base in enumerate(bases):
-        if position in names:
-            continue
-        name = base or f"column_{position + 1}"
-        stem, count = name, counts.get(fold(name), 1)
-        while fold(name) in taken:
-            count += 1
-            name = f"{stem}_{count}"
-        counts[fold(stem)] = count
-        taken.add(fold(name))
-        names[position] = spelling.get(fold(name), name)
+        if position not in names:
+            name = stem = base or f"column_{position + 1}"
+            while fold(name) in taken:
+                name = f"{stem}_{next(suffixes[fold(stem)])}"
+            taken.add(fold(name))
+            names[position] = spelling.get(fold(name), name)
     return [names[position] for position in range(len(bases))]
 
 
@@ -75,17 +71,9 @@ def choose_key(
     of_user: Sequence[str] | None = None,
     of_table: Sequence[str] | None = None,
 ) -> tuple[str, ...]:
-    """Choose the key of a stream.
+    """Choose the user's key; else the table's; else the first candidate of which a file has all columns.
 
-    Args:
-        names: The columns of the file.
-        candidates: Keys in order of preference.
-        of_user: The key that the user sets in the catalog.
-        of_table: The key that the table has.
-
-    Returns:
-        The user's key; else the table's; else the first candidate whose columns are all in the file; else
-        `FALLBACK_KEY`. A table with the fallback key keeps it: with another, its rows would stay beside the new ones.
+    A table with the fallback key keeps it: with another, its rows would stay beside the new ones.
     """
     if of_table and (not of_user or tuple(of_table) == FALLBACK_KEY):
         return tuple(of_table)

@@ -11,7 +11,6 @@ import msgspec
 from singer_sdk.plugin_base import JSONSchemaValidator
 
 from tap_dynamic.datetimes import parse_datetime, to_rfc3339
-from tap_dynamic.errors import TapError
 from tap_dynamic.file.reader import row_error
 from tap_dynamic.table.columns import KEY_ADVICE, quoted
 from tap_dynamic.table.types import JSON_KINDS
@@ -43,30 +42,25 @@ UNREADABLE = (ValueError, LookupError, RecursionError, ArithmeticError, msgspec.
 """What a converter raises for a cell that does not read as the type; msgspec's errors are ValueErrors since 0.21."""
 
 
-def strings(cells: Sequence[str]) -> Sequence[Any]:
-    """Keep text as it is."""
+def _strings(cells: Sequence[str]) -> Sequence[Any]:
     return [cell or None for cell in cells] if "" in cells else cells
 
 
-def booleans(cells: Sequence[str]) -> Sequence[Any]:
-    """Read true and false in the spellings of `BOOLEANS`."""
+def _booleans(cells: Sequence[str]) -> Sequence[Any]:
     return list(map(BOOLEANS.__getitem__, cells))
 
 
-def each(convert: Callable[[str], Any]) -> Converter:
-    """Make a converter of a column from one of a cell."""
+def _each(convert: Callable[[str], Any]) -> Converter:
     return lambda cells: [convert(cell) if cell else None for cell in cells]
 
 
-def to_integer(cell: str) -> int:
-    """Read an integer of 64 bits."""
+def _to_integer(cell: str) -> int:
     if not INTEGER_PATTERN.fullmatch(cell) or not -(2**63) <= int(cell) < 2**63:
         raise ValueError
     return int(cell)
 
 
-def to_number(cell: str) -> Decimal:
-    """Read a number exactly."""
+def _to_number(cell: str) -> Decimal:
     if not NUMBER_PATTERN.fullmatch(cell):
         raise ValueError
     return Decimal(cell)
@@ -80,31 +74,28 @@ def to_date(cell: str) -> str:
     return date.fromisoformat(cell).isoformat()
 
 
-def datetimes(cells: Sequence[str]) -> Sequence[Any]:
+def _datetimes(cells: Sequence[str]) -> Sequence[Any]:
     """Read date-times, verified by one call for the column where all are in UTC as JSON or PostgreSQL writes them."""
-    values = strings(cells)
+    values = _strings(cells)
     if next(filter(None, cells), "").endswith("+00"):
         values = [POSTGRES_UTC.sub(r"\1T\2+00:00", cell) or None for cell in cells]
     try:
         msgspec.convert(values, _MOMENTS)
     except msgspec.ValidationError:
-        return each(to_rfc3339)(cells)
+        return _each(to_rfc3339)(cells)
     text, count = "".join(filter(None, values)), len(cells) - cells.count("")
     # msgspec also accepts other separators and offsets, but one `T` and one offset at most.
     is_utc = text.count("T") == count == text.count("Z") + text.count("+00:00")
-    return values if is_utc else each(to_rfc3339)(cells)
+    return values if is_utc else _each(to_rfc3339)(cells)
 
 
 _MOMENTS = list[datetime | None]
 
 
-def json_of(kind: Any) -> Converter:
+def _json_of(kind: Any) -> Converter:
     """Make a converter to JSON objects or arrays; the word `null` is None.
 
     SQL targets refuse NUL characters, and no target can write half a surrogate pair: see `count_repairs`.
-
-    Args:
-        kind: What a cell is decoded to.
     """
     decode = msgspec.json.Decoder(kind | None, float_hook=Decimal).decode
 
@@ -113,7 +104,7 @@ def json_of(kind: Any) -> Converter:
             raise ValueError
         return decode(ESCAPE.sub(_repaired, cell) if SPECIAL_ESCAPE.search(cell) else cell)
 
-    return each(convert)
+    return _each(convert)
 
 
 def _repaired(escape: re.Match[str]) -> str:
@@ -135,16 +126,16 @@ def json_text(value: Any) -> str:
 
 
 CONVERTERS: dict[str, Converter] = {
-    "string": strings,
-    "boolean": booleans,
-    "integer": each(to_integer),
-    "number": each(to_number),
-    "date": each(to_date),
-    "date-time": datetimes,
-    "object": json_of(dict),
-    "array": json_of(list),
-    "array of strings": json_of(list[str | None]),
-    "array of objects": json_of(list[dict[str, Any] | None]),
+    "string": _strings,
+    "boolean": _booleans,
+    "integer": _each(_to_integer),
+    "number": _each(_to_number),
+    "date": _each(to_date),
+    "date-time": _datetimes,
+    "object": _json_of(dict),
+    "array": _json_of(list),
+    "array of strings": _json_of(list[str | None]),
+    "array of objects": _json_of(list[dict[str, Any] | None]),
 }
 """For each type: all cells of a column to values. An empty cell is None."""
 
@@ -164,33 +155,21 @@ EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 def convert_rows(
     label: str, columns: Sequence[Column], numbers: Sequence[int], rows: Sequence[Sequence[str]]
 ) -> list[Sequence[Any]]:
-    """Convert some rows, a column at a time.
-
-    Args:
-        label: The file, for messages.
-        columns: What is wanted of them.
-        numbers: The numbers of the rows.
-        rows: Their cells.
-
-    Returns:
-        A sequence of values for each column.
+    """Convert some rows, a column at a time: a sequence of values for each column.
 
     Raises:
-        TapError: At a cell that does not read as its type, or an empty key.
+        FileUnusable: At a cell that does not read as its type, or an empty key.
     """
     cells = list(zip(*rows))
     return [
-        [None] * len(rows) if column.index is None else convert_column(label, column, numbers, cells[column.index])
+        [None] * len(rows) if column.index is None else _convert_column(label, column, numbers, cells[column.index])
         for column in columns
     ]
 
 
-def convert_column(label: str, column: Column, numbers: Sequence[int], cells: Sequence[str]) -> Sequence[Any]:
-    """Convert the cells of some rows; see `convert_rows`."""
+def _convert_column(label: str, column: Column, numbers: Sequence[int], cells: Sequence[str]) -> Sequence[Any]:
     try:
-        values = cells if column.is_key and column.kind == "string" else CONVERTERS[column.kind](cells)
-        if column.nested:
-            verify_nested(column.nested, values)
+        values = _values(column, cells)
     except UNREADABLE:
         index = next(i for i, cell in enumerate(cells) if not _is_readable(column, cell))
         is_large = column.kind in JSON_KINDS and len(cells[index]) > MAX_JSON
@@ -213,51 +192,34 @@ def convert_readable(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -
     values: list[Sequence[Any]] = []
     for column in columns:
         cells = [""] * len(rows) if column.index is None else [row[column.index] for row in rows]
-        readable = [cell if _is_readable(column, cell) else "" for cell in cells]
-        is_text_key = column.is_key and column.kind == "string"
-        values.append(readable if is_text_key else CONVERTERS[column.kind](readable))
+        values.append(_values(column, [cell if _is_readable(column, cell) else "" for cell in cells]))
     return values
 
 
 def read_keys(label: str, keys: Sequence[Column], first: int, rows: Sequence[Sequence[str]]) -> list[Sequence[str]]:
-    """Read the key of each row, as texts that are equal where the keys are.
-
-    Args:
-        label: The file, for messages.
-        keys: The key columns, all in the file.
-        first: The number of the first row.
-        rows: The cells.
-
-    Returns:
-        A sequence of texts for each key column.
-    """
-    if any(column.index is None for column in keys):
-        msg = f"{label}: the file lacks a key column."
-        raise TapError(msg)
+    """Read the key columns, all in the file, as texts that are equal where the keys are."""
     numbers = range(first, first + len(rows))
-    columns = [[row[column.index or 0] for row in rows] for column in keys]
-    return key_texts(keys, [convert_column(label, key, numbers, cells) for key, cells in zip(keys, columns)])
+    columns = [(key, [row[key.index or 0] for row in rows]) for key in keys]
+    return key_texts(keys, [_convert_column(label, key, numbers, cells) for key, cells in columns])
+
+
+def _values(column: Column, cells: Sequence[str]) -> Sequence[Any]:
+    if column.is_key and column.kind == "string":
+        return cells  # a key is never null
+    values = CONVERTERS[column.kind](cells)
+    if column.nested:
+        validator = JSONSchemaValidator(column.nested)
+        if not all(value is None or validator.is_valid(value) for value in values):
+            raise ValueError
+    return values
 
 
 def _is_readable(column: Column, cell: str) -> bool:
     try:
-        values = CONVERTERS[column.kind]([cell])
-        if column.nested:
-            verify_nested(column.nested, values)
+        _values(column, [cell])
     except UNREADABLE:
         return False
     return True
-
-
-def verify_nested(schema: dict[str, Any], values: Sequence[Any]) -> None:
-    """Verify objects and arrays against the types that the catalog gives to their parts.
-
-    Raises:
-        ValueError: If one has another type.
-    """
-    validator = JSONSchemaValidator(schema)
-    if not all(value is None or validator.is_valid(value) for value in values):
-        raise ValueError
 
 
 def key_texts(columns: Sequence[Column], values: Sequence[Sequence[Any]]) -> list[Sequence[str]]:

@@ -23,7 +23,7 @@ from tap_dynamic.table.layout import Column, KnownTable, Layout, Note, StreamCat
 from tap_dynamic.table.types import TEXT, canonical_schema, nested_schema, type_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from tap_dynamic.table.layout import Properties
 
@@ -44,10 +44,8 @@ def unknown_file_problem(sample: Sample, known: Collection[str], documented: Pro
 
 def infer_layout(sample: Sample, documented: Properties, key: Sequence[str]) -> Layout:
     """Derive the layout that discovery reports from the head of a file."""
-    names = column_names(sample.header)
-    inferred = StreamCatalog({name: fit_type(name, None, cells, documented) for name, cells in _cells(names, sample)})
-    properties = {**inferred.properties, **{name: documented[name] for name in SDC_COLUMNS}}
-    return fit_layout(sample, StreamCatalog(properties), KnownTable(), documented, key)
+    catalog = StreamCatalog({name: documented[name] for name in SDC_COLUMNS})
+    return fit_layout(sample, catalog, KnownTable(), documented, key)
 
 
 def documented_layout(documented: Properties, candidates: Iterable[Sequence[str]]) -> Layout:
@@ -56,36 +54,8 @@ def documented_layout(documented: Properties, candidates: Iterable[Sequence[str]
     return infer_layout(Sample(header, []), documented, choose_key(header, candidates))
 
 
-def fit_type(
-    name: str,
-    catalog: StreamCatalog | None,
-    cells: Sequence[str],
-    documented: Properties,
-    *,
-    was_text: bool = False,
-) -> dict[str, Any]:
-    """Choose the schema of a column.
-
-    Args:
-        name: Its name.
-        catalog: The catalog, if there is one.
-        cells: Its cells in the sample.
-        documented: The documented columns.
-        was_text: Whether it was loaded as text before.
-
-    Returns:
-        The user's type; else the documented one, where the cells read as it and always did; else text.
-    """
-    catalog = catalog or StreamCatalog({})
-    chosen = catalog.properties.get(name)
-    if insists_on_type(name, catalog, documented):
-        return chosen or TEXT
-    schema = chosen or _documented(name, documented)
-    return TEXT if was_text or not reads_as(type_of(schema) or "string", cells) else schema
-
-
-def documented_type(name: str, documented: Properties) -> str | None:
-    """Return the documented type of a column, or None where it is text or undocumented."""
+def _documented_type(name: str, documented: Properties) -> str | None:
+    # None where it is text or undocumented.
     kind = type_of(_documented(name, documented))
     return None if kind == "string" else kind
 
@@ -96,7 +66,7 @@ def _documented(name: str, documented: Properties) -> dict[str, Any]:
 
 def insists_on_type(name: str, catalog: StreamCatalog, documented: Properties) -> bool:
     """Whether the type of a column is not ours to guess: it is not documented, or the user has set another."""
-    kind = documented_type(name, documented)
+    kind = _documented_type(name, documented)
     schema = catalog.properties.get(name)
     chosen = kind if schema is None else type_of(schema)
     # A catalog can say `array` without the documented items.
@@ -122,26 +92,27 @@ def fit_layout(  # noqa: PLR0913 (what it depends on, nothing hidden)
         key: The key.
         unreadable: Columns of which some cell beyond the sample does not read as the documented type.
     """
-    known = known_names(table, documented)
+    known = _known_names(table, documented)
     catalog = catalog.respelled(known)
     names = file_names(sample, catalog, table, documented)
     places = {name: index for index, name in enumerate(names)}
-    cells = dict(_cells(names, sample))
+    cells: dict[str, Sequence[str]] = dict(zip(names, zip(*sample.rows)))
     old_text = {fold(name) for name in table.text_columns}
     emitted = _emitted(names, catalog, key)
-    schemas = {}
+    schemas: dict[str, dict[str, Any]] = {}
+    text, turned = set(), []
     for name in emitted:
+        column, was_text = cells.get(name, ()), fold(name) in old_text
         # An empty cell of a key is text.
-        is_text = fold(name) in old_text or name in unreadable or (name in key[1:] and "" in cells.get(name, ()))
-        schema = fit_type(name, catalog, cells.get(name, ()), documented, was_text=is_text)
+        is_text = was_text or name in unreadable or (name in key[1:] and "" in column)
+        schema = _fit_type(name, column, catalog, documented, is_text=is_text)
         schemas[name] = canonical_schema(schema, nullable=name not in key)
-    text = {n for n, schema in schemas.items() if documented_type(n, documented) and type_of(schema) == "string"}
-    turned = [
-        n
-        for n in text
-        if fold(n) not in old_text and (n in unreadable or not _reads_as_documented(n, cells, documented))
-    ]
+        if (kind := _documented_type(name, documented)) and type_of(schemas[name]) == "string":
+            text.add(name)
+            if not was_text and (name in unreadable or not reads_as(kind, column)):
+                turned.append(name)
     sdc = [n for n in SDC_COLUMNS if n in {*key, "_sdc_exported_at"} or catalog.selects(n)]
+    is_header = are_names(sample.header, catalog.properties, documented)
     return Layout(
         tuple(_column(name, schema, places.get(name), key) for name, schema in schemas.items()),
         tuple(sdc),
@@ -149,19 +120,30 @@ def fit_layout(  # noqa: PLR0913 (what it depends on, nothing hidden)
         {"type": "object", "properties": {**schemas, **{name: documented[name] for name in sdc}}},
         table.text_columns | text,
         (*known, *catalog.properties, *names),
-        tuple(n for n in emitted if n not in documented and are_names(sample.header, catalog.properties, documented)),
+        tuple(name for name in emitted if name not in documented and is_header),
         tuple(_notes(turned, sample, places, emitted, catalog, documented)),
     )
 
 
-def known_names(table: KnownTable, documented: Properties) -> tuple[str, ...]:
-    """Return the names that columns have in the table; before the first load none is known."""
+def _fit_type(
+    name: str, cells: Sequence[str], catalog: StreamCatalog, documented: Properties, *, is_text: bool
+) -> dict[str, Any]:
+    """Choose the user's type; else the documented one, where the cells read as it and always did; else text."""
+    schema = catalog.properties.get(name)
+    if insists_on_type(name, catalog, documented):
+        return schema or TEXT
+    schema = schema or _documented(name, documented)
+    return TEXT if is_text or not reads_as(type_of(schema) or "string", cells) else schema
+
+
+def _known_names(table: KnownTable, documented: Properties) -> tuple[str, ...]:
+    # Before the first load none is known.
     return (*table.key, *table.columns, *documented) if table.key else ()
 
 
 def file_names(sample: Sample, catalog: StreamCatalog, table: KnownTable, documented: Properties) -> list[str]:
     """Name the columns of a file as table and catalog do."""
-    known = known_names(table, documented)
+    known = _known_names(table, documented)
     return column_names(sample.header, [*known, *catalog.respelled(known).properties])
 
 
@@ -190,10 +172,6 @@ def _column(name: str, schema: dict[str, Any], index: int | None, key: Sequence[
     return Column(name, index, kind, is_key=name in own, is_required=is_required, nested=nested)
 
 
-def _reads_as_documented(name: str, cells: Mapping[str, Sequence[str]], documented: Properties) -> bool:
-    return reads_as(documented_type(name, documented) or "string", cells.get(name, ()))
-
-
 def _notes(  # noqa: PLR0913, PLR0917 (what they are about)
     turned: list[str],
     sample: Sample,
@@ -201,7 +179,7 @@ def _notes(  # noqa: PLR0913, PLR0917 (what they are about)
     emitted: Sequence[str],
     catalog: StreamCatalog,
     documented: Properties,
-) -> Iterable[Note]:
+) -> Iterator[Note]:
     """Yield the lines about columns; names only where they surely are names, because a cell must not be logged."""
     known = catalog.properties
     new = [name for name in names if name not in known]
@@ -222,8 +200,3 @@ def _notes(  # noqa: PLR0913, PLR0917 (what they are about)
     if missing:
         are_known = are_names(known, (), documented)
         yield Note(f"columns that the file lacks: {listed(missing) if are_known else f'{len(missing):,}'}")
-
-
-def _cells(names: Sequence[str], sample: Sample) -> Iterable[tuple[str, Sequence[str]]]:
-    columns = list(zip(*sample.rows)) if sample.rows else [()] * len(names)
-    return zip(names, columns)

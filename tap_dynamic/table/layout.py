@@ -21,23 +21,19 @@ DELETED_AT_SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a file and of the stream.
-
-    Args:
-        name: Its name in the stream.
-        index: Its place in the file; None where the file lacks it.
-        kind: The type that its cells are converted to, a key of `CONVERTERS`.
-        is_key: Whether it is part of the key: then text that is empty stays text, because a key is never null.
-        is_required: Whether an empty cell is an error.
-        nested: The schema of an object or array, where the catalog gives its parts types that the kind does not verify.
-    """
+    """A column of a file and of the stream."""
 
     name: str
     index: int | None
+    """Its place in the file; None where the file lacks it."""
     kind: str
+    """The type that its cells are converted to, a key of `CONVERTERS`."""
     is_key: bool = False
+    """Text of a key that is empty stays text, because a key is never null."""
     is_required: bool = False
+    """Whether an empty cell is an error."""
     nested: dict[str, Any] | None = None
+    """The schema of an object or array, where the catalog gives its parts types that the kind does not verify."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +46,7 @@ class Note:
 
 @dataclass(frozen=True)
 class StreamCatalog:
-    """What the catalog says of a stream.
-
-    Args:
-        properties: The schema of each column.
-        deselected: Names of the columns that are not selected.
-        key: The key that the user sets; None for the candidates.
-    """
+    """What the catalog says of a stream: its columns, and the key that the user sets; None for the candidates."""
 
     properties: Properties
     deselected: frozenset[str] = frozenset()
@@ -75,28 +65,19 @@ class StreamCatalog:
 
 @dataclass(frozen=True)
 class KnownTable:
-    """What the state remembers of the table.
-
-    Args:
-        key: Its key; None before the first load.
-        columns: The names of its columns that are not documented ones.
-        text_columns: Documented columns that were loaded as text.
-    """
+    """What the state remembers of the table."""
 
     key: tuple[str, ...] | None = None
+    """None before the first load."""
     columns: tuple[str, ...] = ()
+    """Those that are not documented."""
     text_columns: frozenset[str] = frozenset()
+    """Documented columns that were loaded as text."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows as values.
-
-    Args:
-        label: The file, for messages.
-        numbers: The numbers of the rows in the file.
-        values: For each of the names of a layout, as many values as there are rows.
-    """
+    """Some rows of a file: for each of the names of a layout, as many values as there are row numbers."""
 
     label: str
     numbers: Sequence[int]
@@ -109,26 +90,18 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the rows of a file become records.
-
-    Args:
-        columns: The columns that are emitted.
-        sdc_columns: Those of `SDC_COLUMNS` that are emitted.
-        key: The key of the stream.
-        schema: The JSON schema of the stream.
-        text_columns: Documented columns that are loaded as text.
-        known: The names that columns were matched with, whatever their case.
-        remembered: Undocumented names, which later nights spell alike; none where the header may be none.
-        notes: What is worth a line in the log.
-    """
+    """How the rows of a file become records: the columns that are emitted, key and JSON schema of the stream."""
 
     columns: tuple[Column, ...]
     sdc_columns: tuple[str, ...]
     key: tuple[str, ...]
     schema: dict[str, Any]
     text_columns: frozenset[str] = frozenset()
+    """Documented columns that are loaded as text."""
     known: tuple[str, ...] = field(default=(), compare=False)
+    """The names that columns were matched with, whatever their case."""
     remembered: tuple[str, ...] = field(default=(), compare=False)
+    """Undocumented names, which later nights spell alike; none where the header may be none."""
     notes: tuple[Note, ...] = field(default=(), compare=False)
 
     @property

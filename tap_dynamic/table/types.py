@@ -31,19 +31,12 @@ def _array_kind(items: dict[str, Any]) -> str:
 
 
 def canonical_schema(schema: dict[str, Any], *, nullable: bool) -> dict[str, Any]:
-    """Write the schema of a column in one spelling: a `type` list; a type that can't be converted to is text.
-
-    Args:
-        schema: The schema of the catalog.
-        nullable: Whether cells can be empty.
-    """
-    kind = type_of(schema)
-    inner = _without_null(schema)[0] if kind in JSON_KINDS else {}
-    name = "string" if kind in {"date", "date-time", None} else str(kind).split()[0]
-    types: str | list[str] = [name, "null"] if nullable else name
-    described: dict[str, Any] = {key: schema[key] for key in ("title", "description") if key in schema}
+    """Write the schema of a column in one spelling: a `type` list; a type that can't be converted to is text."""
+    kind = type_of(schema) or "string"
+    parts = nested_schema(_without_null(schema)[0]) if kind in JSON_KINDS else {}
     dated = {"format": kind} if kind in {"date", "date-time"} else {}
-    return {**nested_schema(inner), "type": types, **dated, **described}
+    name = "string" if dated else kind.split()[0]
+    return {**parts, "type": [name, "null"] if nullable else name, **dated, **_described(schema)}
 
 
 def nested_schema(schema: dict[str, Any]) -> dict[str, Any]:
@@ -60,12 +53,18 @@ def nested_schema(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _part(schema: dict[str, Any]) -> dict[str, Any]:
-    kept: dict[str, Any] = {key: schema[key] for key in ("title", "description") if key in schema}
-    types = schema.get("type")
-    names = [types] if isinstance(types, str) else types if isinstance(types, list) else []
-    if names and JSON_TYPE_NAMES.issuperset(map(str, names)):
-        kept["type"] = types
-    return {**kept, **nested_schema(schema)}
+    names = _type_names(schema)
+    typed = {"type": schema["type"]} if names and JSON_TYPE_NAMES.issuperset(names) else {}
+    return {**_described(schema), **typed, **nested_schema(schema)}
+
+
+def _described(schema: dict[str, Any]) -> dict[str, Any]:
+    return {key: schema[key] for key in ("title", "description") if key in schema}
+
+
+def _type_names(schema: dict[str, Any]) -> list[str]:
+    types = schema.get("type", ())
+    return [types] if isinstance(types, str) else [str(name) for name in types] if isinstance(types, list) else []
 
 
 def _without_null(schema: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
@@ -76,8 +75,6 @@ def _without_null(schema: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
             if len(others) != 1 or "type" in schema:
                 return schema, set()
             return _without_null(others[0])
-    types = schema.get("type", ())
-    names = [types] if isinstance(types, str) else list(types) if isinstance(types, (list, tuple)) else []
     if isinstance(schema.get("enum"), list) or "const" in schema:
-        names = []  # a record might not fit
-    return schema, {str(name) for name in names} - {"null"}
+        return schema, set()  # a record might not fit
+    return schema, set(_type_names(schema)) - {"null"}

@@ -6,7 +6,6 @@ import bz2
 import csv
 import gzip
 import io
-import lzma
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 from tap_dynamic.errors import FileUnusable, TapError
 from tap_dynamic.file.reader import CHUNK_SIZE, MAX_COLUMNS, CsvFile, count_separators
 from tap_dynamic.file.sample import (
-    GZIP_MAGIC,
     HEAD_SIZE,
     MAX_FIELD,
     find_delimiter,
@@ -65,27 +63,21 @@ def read(data: bytes, count: int = 250) -> tuple[list[list[str]], list[tuple[int
 CELLS = f"id,email\n1,{SECRET}\n"
 NOT_CSV: dict[str, bytes] = {
     "HTML": f"<!DOCTYPE html>\n<p>{SECRET}".encode(),
-    "HTML in upper case": b"<HTML><BODY>",
     "XML": f'<?xml version="1.0"?><Error><Message>{SECRET}</Message></Error>'.encode(),
     "XML after blanks": b" \r\n\t<Error/>",
     "XML after a byte-order mark": BOM + b"<Error/>",
-    "XML after a byte-order mark and blanks": BOM + b"\n  <Error/>",
     "XML after blanks and a byte-order mark": b"\n" + BOM + b"<Error/>",
     "XML after NUL characters": b"\0<Error/>",
-    "XML after a no-break space": "\u00a0<Error/>".encode(),
     "a JSON object": f'{{"email": "{SECRET}"}}'.encode(),
-    "a JSON object over several lines": f'{{\n  "email": "{SECRET}",\n  "id": 1\n}}\n'.encode(),
     "a JSON object after a byte-order mark": BOM + b'{"id": 1}',
     "a JSON array": f'[\n{{"email": "{SECRET}"}}]'.encode(),
     "an empty JSON array": b"[]",
     "JSON lines": b'\n{"id": 1}\n{"id": 2}\n',
     "zip": zipped(CELLS.encode()),
-    "an empty zip": b"PK\x05\x06" + bytes(18),
     "UTF-16 with a byte-order mark": CELLS.encode("utf-16"),
     "UTF-16, big endian with a byte-order mark": b"\xfe\xff" + CELLS.encode("utf-16-be"),
     "UTF-16 without a byte-order mark": CELLS.encode("utf-16-le"),
     "UTF-16, big endian without a byte-order mark": CELLS.encode("utf-16-be"),
-    "UTF-16 of markup": "<Error/>".encode("utf-16"),
     "UTF-32": CELLS.encode("utf-32"),
 }
 ALSO_UNUSABLE: dict[str, bytes] = {
@@ -93,11 +85,9 @@ ALSO_UNUSABLE: dict[str, bytes] = {
     "UTF-16, Cyrillic": "\u0438\u043c\u044f,x\n".encode("utf-16-le"),
     "UTF-16, Chinese": "\u59d3\u540d,x\n".encode("utf-16-be"),
     "bzip2": bz2.compress(CELLS.encode() * 9),
-    "xz": lzma.compress(CELLS.encode() * 9),
     "an empty file": b"",
     "blanks": b" \n\n",
     "a byte-order mark": BOM,
-    "NUL characters in a row": b"\0" * 20,
     "no header: an e-mail address": f"1,{SECRET}\n".encode(),
     "no header: a date-time": b"1,2026-01-02T03:04:05Z\n",
     "no header: a UUID": b"00000000-0000-4000-8000-000000000001,x\n",
@@ -110,8 +100,6 @@ CSV: dict[str, bytes] = {
     "a single column": b"id\n1\n",
     "a header without rows": b"id,email\n",
     "a header without a line end": b"id,email",
-    "a name with blanks": b"id,First Name\n",
-    "a name in quotes": b'"id","<b>"\n',
     "some NUL characters": b"i\0d,email\n",
     "eight bytes with a NUL character": b"id,x\n1\0,",
     "seven bytes, every fourth of them NUL": b"id,\0x\n1\0",
@@ -156,11 +144,8 @@ def test_csv_is_not_refused(data: bytes) -> None:
 USERS = [name for name in SCHEMAS.get_schema("users")["properties"] if not name.startswith("_sdc_")]
 WITHOUT_ROWS: dict[str, tuple[str, bool]] = {
     # name: (file of users, whether it is an empty export)
-    "LF": (",".join(USERS) + "\n", True),
     "CRLF": (",".join(USERS) + "\r\n", True),
     "no line end": (",".join(USERS), True),
-    "blank lines": ("\n" + ",".join(USERS) + "\n\n", True),
-    "quoted": ('"' + '","'.join(USERS) + '"', True),
     "a byte-order mark in quotes": ('"\ufeffuser_id",x\n', True),
     "upper case": (",".join(USERS).upper(), True),
     "one column": ("user_id\n", True),
@@ -242,12 +227,6 @@ def test_the_line_of_a_spreadsheet_names_the_delimiter(data: bytes) -> None:
 def test_a_header_that_only_looks_like_the_line_of_a_spreadsheet() -> None:
     assert read(b"sep=a,email\n1,x\n") == ([["sep=a", "email"]], [(1, [["1", "x"]])])
     assert read(b"id,email\nsep=,\n") == ([["id", "email"]], [(1, [["sep=", ""]])])
-
-
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_a_file_is_read_with_its_delimiter(delimiter: str) -> None:
-    data = "id,email\n1,x\n2,y\n".replace(",", delimiter).encode()
-    assert read(data) == ([["id", "email"]], [(1, [["1", "x"], ["2", "y"]])])
 
 
 # --- the head of a file
@@ -338,20 +317,6 @@ def test_a_row_whose_end_was_not_seen_is_never_used(
     verify_cut(start + data, rows, seen=len(ends), is_whole=True)
 
 
-@PROPERTY_SETTINGS
-@given(rows=ROWS, size=st.integers(1, 9))
-def test_a_row_whose_end_was_not_unpacked_is_never_used(rows: list[list[str]], size: int) -> None:
-    data, ends = encoded(rows, "\n")
-    packed = members([data[at : at + size] for at in range(0, len(data), size)])
-    for cut in range(len(GZIP_MAGIC), len(packed)):
-        head, is_whole = unpack_head(packed[:cut], is_whole=False)
-        assert not is_whole
-        verify_cut(head, rows, seen=sum(end <= len(head) for end in ends), is_whole=is_whole)
-    head, is_whole = unpack_head(packed, is_whole=True)
-    assert is_whole
-    verify_cut(head, rows, seen=len(ends), is_whole=True)
-
-
 def test_a_header_longer_than_the_head_is_taken_from_the_file() -> None:
     sample = read_sample(b"id,em", is_whole=False, label=LABEL, header=["id", "email"])
     assert (sample.header, sample.rows, sample.is_whole) == (["id", "email"], [], False)
@@ -376,6 +341,9 @@ PACKED: dict[str, tuple[bytes, bytes, bool]] = {
     "an empty member": (members([b""]), b"", True),
     "padded": (members([b"ab"]) + b"\0" * 20, b"ab", True),
     "padded between members": (members([b"ab"]) + b"\0" * 3 + members([b"cd"]), b"abcd", True),
+    "cut": (members([b"ab"])[:-9], b"ab", False),
+    "cut in the second member": (members([b"ab", b"cd"])[:-9], b"abcd", False),
+    "with a wrong checksum": (members([b"ab"])[:-8] + b"\1" * 8, b"", False),
     "followed by garbage": (members([b"ab"]) + b"garbage", b"ab", False),
     "as large as a head": (members([b"x" * HEAD_SIZE]), b"x" * HEAD_SIZE, True),
     "larger than a head by one": (members([b"x" * (HEAD_SIZE + 1)]), b"x" * HEAD_SIZE, False),
@@ -391,36 +359,6 @@ def test_what_is_unpacked_of_a_head(data: bytes, unpacked: bytes, *, is_all: boo
     assert unpack_head(data, is_whole=True) == (unpacked, is_all)
     head, is_whole = unpack_head(data, is_whole=False)
     assert (head, is_whole) == (unpacked, False)
-
-
-@pytest.mark.parametrize("size", [1, 2, 7, 50, len(TEXT)])
-@pytest.mark.parametrize("limit", [10, 50, len(TEXT) - 1, len(TEXT), HEAD_SIZE])
-def test_gzip_that_is_cut_at_any_byte(monkeypatch: pytest.MonkeyPatch, size: int, limit: int) -> None:
-    monkeypatch.setattr("tap_dynamic.file.sample.HEAD_SIZE", limit)
-    packed = [gzip.compress(TEXT[at : at + size], mtime=0) for at in range(0, len(TEXT), size)]
-    ends = {sum(map(len, packed[:count])) for count in range(len(packed) + 1)}
-    data = b"".join(packed)
-
-    def unpacked_size(cut: int) -> int:
-        return len(gzip.decompress(data[:cut]))
-
-    before = 0
-    for cut in range(len(GZIP_MAGIC), len(data) + 1):
-        head, is_whole = unpack_head(data[:cut], is_whole=True)
-        assert head == TEXT[: len(head)]
-        assert before <= len(head) <= limit
-        # What is cut between two members looks whole.
-        assert is_whole == (cut in ends and unpacked_size(cut) <= limit)
-        assert unpack_head(data[:cut], is_whole=False) == (head, False)
-        before = len(head)
-    assert before == min(limit, len(TEXT))
-    assert unpack_head(data, is_whole=True)[1] == (len(TEXT) <= limit)
-
-
-def test_a_member_with_a_wrong_checksum_is_not_whole() -> None:
-    head, is_whole = unpack_head(members([b"ab"])[:-8] + b"\1" * 8, is_whole=True)
-    assert b"ab".startswith(head)
-    assert not is_whole
 
 
 # --- whole files
@@ -454,7 +392,7 @@ def test_the_rows_of_a_file(data: bytes, rows: list[list[str]]) -> None:
 
 
 @pytest.mark.parametrize(("data", "rows"), READ.values(), ids=READ)
-@pytest.mark.parametrize("size", [9, 10, 11, 12, 13, 16])
+@pytest.mark.parametrize("size", [9, 10, 11, 16])
 def test_the_size_of_a_block_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, data: bytes, rows: list[list[str]], size: int
 ) -> None:
@@ -553,7 +491,7 @@ BARE_QUOTES: dict[str, tuple[bytes, str | None]] = {
 
 
 @pytest.mark.parametrize(("row", "problem"), BARE_QUOTES.values(), ids=BARE_QUOTES)
-@pytest.mark.parametrize("size", [10, CHUNK_SIZE - 10, CHUNK_SIZE + 10, 3 * CHUNK_SIZE])
+@pytest.mark.parametrize("size", [10, CHUNK_SIZE - 10, CHUNK_SIZE + 10])
 def test_equal_rows_are_read_alike_wherever_they_stand(row: bytes, problem: str | None, size: int) -> None:
     """A row does not depend on those before it, nor on the chunk that it is in."""
     large = b'9,"' + b",\n" * (size // 2) + b'"\n'
@@ -574,23 +512,21 @@ def test_a_chunk_ends_after_about_1_mib() -> None:
         assert len(next(file.chunks())[1]) == expected
 
 
-CELL = st.text(st.sampled_from('x,"\n'), max_size=6)
+CELL = st.text(st.sampled_from('x,|"\n'), max_size=6)
 
 
 @PROPERTY_SETTINGS
-@given(cells=st.lists(CELL, min_size=1, max_size=9), bare=st.lists(st.booleans()), size=st.integers(1, 5))
-@example(cells=['""', ",", '"'], bare=[], size=1)
-@example(cells=['x"', ",", 'x""', ","], bare=[True, False, True, False], size=2)
-def test_the_fields_of_a_line_are_counted_as_they_are_parsed(cells: list[str], bare: list[bool], size: int) -> None:
+@given(cells=st.lists(CELL, min_size=1, max_size=9), bare=st.lists(st.booleans()), mark=st.sampled_from(",|"))
+@example(cells=['""', ",", '"'], bare=[], mark=",")
+@example(cells=['x"', ",", 'x""', ","], bare=[True, False, True, False], mark=",")
+def test_the_fields_of_a_line_are_counted_as_they_are_parsed(cells: list[str], bare: list[bool], mark: str) -> None:
     fields = [
-        cell if is_bare and cell[:1] == "x" and not set(cell) & set(",\n") else '"{}"'.format(cell.replace('"', '""'))
+        cell if is_bare and cell[:1] == "x" and not set(cell) & {mark, "\n"} else '"{}"'.format(cell.replace('"', '""'))
         for cell, is_bare in zip(cells, [*bare, *[False] * len(cells)])
     ]
-    lines = list(io.StringIO(",".join(fields) + "\n", newline=""))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tap_dynamic.file.reader.CHUNK_SIZE", size)
-        counts = [count_separators(line, ",", is_quoted=index > 0) for index, line in enumerate(lines)]
-    assert next(csv.reader(lines, strict=True)) == cells
+    lines = list(io.StringIO(mark.join(fields) + "\n", newline=""))
+    counts = [count_separators(line, mark, is_quoted=index > 0) for index, line in enumerate(lines)]
+    assert next(csv.reader(lines, delimiter=mark, strict=True)) == cells
     assert sum(counts) == len(cells) - 1
 
 

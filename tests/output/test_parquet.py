@@ -121,42 +121,28 @@ def test_five_files_with_empty_columns_are_one_table(sandbox: Sandbox, tap: Tap,
     late = {"verified_credential_signInEnabled", "user_lastVisit", "user_metadata", "user_alias"}
     header = HEADERS["users"]
     table = [
-        ["" if name in late and number < 11_000 else cell for name, cell in zip(header, row, strict=True)]
-        for number, row in enumerate(rows("users", 25_000))
+        ["" if name in late and number < 600 else cell for name, cell in zip(header, row, strict=True)]
+        for number, row in enumerate(rows("users", 1250))
     ]
     sandbox.add("users", to_csv([header, *table]))
-    plain = tap()
-    run = tap(batch_config=batch_config(tmp_path, batch_size=5000))
+    catalog = select(tap.discover(), "exports", "users", without=("user_email", "user_createdAt"))
+    run = tap(_catalog=catalog, batch_config=batch_config(tmp_path, batch_size=250))
     assert len(files_of(run, "users")) == 5
-    assert_same_records(run, plain, "users")
+    plain = tap(_catalog=catalog)
+    assert "user_email" not in assert_same_records(run, plain, "users")[0]
+    assert "downloadUrl" not in assert_same_records(run, plain, "exports")[0]
     connection = duckdb.connect()
-    connection.execute("set timezone = 'UTC'")
     pattern = f"{tmp_path}/batches/tap-dynamic--users-*.parquet"
     connection.execute(f"create table users as from read_parquet('{pattern}')")
     kinds = dict(connection.execute("select column_name, data_type from duckdb_columns()").fetchall())
-    assert {kinds[name] for name in ("user_lastVisit", "user_createdAt", "_sdc_exported_at")} == {
-        "TIMESTAMP WITH TIME ZONE"
+    assert {
+        name: kinds[name] for name in ("user_lastVisit", "_sdc_exported_at", "_sdc_row_number", "user_metadata")
+    } == {
+        "user_lastVisit": "TIMESTAMP WITH TIME ZONE",
+        "_sdc_exported_at": "TIMESTAMP WITH TIME ZONE",
+        "_sdc_row_number": "BIGINT",
+        "user_metadata": "VARCHAR",
     }
-    assert (kinds["verified_credential_signInEnabled"], kinds["_sdc_row_number"], kinds["user_metadata"]) == (
-        "BOOLEAN",
-        "BIGINT",
-        "VARCHAR",
-    )
-    query = (
-        "select user_id, verified_credential_id, user_email, verified_credential_signInEnabled,"
-        " user_metadata::json->>'plan', epoch_ms(user_lastVisit)::bigint from users order by _sdc_row_number"
-    )
-    assert connection.execute(query).fetchall() == [
-        (
-            r["user_id"],
-            r["verified_credential_id"],
-            r["user_email"],
-            r["verified_credential_signInEnabled"],
-            (r["user_metadata"] or {}).get("plan"),
-            r["user_lastVisit"] and round(expected_value(r["user_lastVisit"], "date-time").timestamp() * 1000),
-        )
-        for r in plain.records("users")
-    ]
 
 
 TYPES: dict[str, tuple[Message, list[str]]] = {
@@ -221,15 +207,6 @@ def test_maps_and_flattening(sandbox: Sandbox, tap: Tap, tmp_path: Path, case: s
         assert_same_records(run, plain, stream)
     if case == "none":
         assert len(files_of(run, "users")) == 5
-
-
-def test_selected_columns(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
-    sandbox.add("users", csv_file("users", 20))
-    catalog = select(tap.discover(), "exports", "users", without=("user_email", "user_metadata"))
-    run = tap(_catalog=catalog, batch_config=batch_config(tmp_path))
-    found = assert_same_records(run, tap(_catalog=catalog), "users")
-    assert not {"user_email", "user_metadata"} & set(found[0])
-    assert "downloadUrl" not in assert_same_records(run, tap(_catalog=catalog), "exports")[0]
 
 
 def test_nights_with_changes_only(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:

@@ -13,8 +13,6 @@ from sandbox.data import csv_file, to_csv
 from sandbox.server import Fault
 from tap_dynamic.schemas import KEY_CANDIDATES
 from tap_dynamic.singer.catalog import user_key
-from tap_dynamic.table.convert import reads_as
-from tap_dynamic.table.types import type_of
 from tests.conftest import select
 
 if TYPE_CHECKING:
@@ -61,11 +59,6 @@ DISCOVERED_FILES: dict[str, tuple[list[list[str]], dict[str, str], list[str]]] =
         dict.fromkeys(PAIR, "string") | TYPED,
         PAIR,
     ),
-    "other formats": (
-        [[*PAIR, *TYPED], ["1", "a", "Fri Jan 02 2026", "yes", "[object Object]", "x;y"]],
-        dict.fromkeys([*PAIR, *TYPED], "string"),
-        PAIR,
-    ),
     "a credential twice": (
         [[*PAIR, "user_email"], ["1", "a", "x"], ["1", "b", "x"], ["1", "a", "x"]],
         dict.fromkeys([*PAIR, "user_email"], "string"),
@@ -75,12 +68,6 @@ DISCOVERED_FILES: dict[str, tuple[list[list[str]], dict[str, str], list[str]]] =
         [["user_id", "loyalty points"], ["1", "007"], ["2", "008"]],
         {"user_id": "string", "loyalty points": "string"},
         ["user_id"],
-    ),
-    "a row per id": ([["user_id", "id"], ["1", "7"], ["1", "8"]], {"user_id": "string", "id": "string"}, ["id"]),
-    "no key": (
-        [["user_email", "user_createdAt"], ["a", "2026-01-02 03:04:05"]],
-        {"user_email": "string", "user_createdAt": "date-time"},
-        FALLBACK,
     ),
 }
 
@@ -162,15 +149,10 @@ def typed(documented: Message, **schemas: dict[str, str]) -> Message:
 
 CONVERSIONS: list[tuple[dict[str, str], str, Any]] = [
     ({"type": "integer"}, "-0042", -42),
-    ({"type": "integer"}, "9223372036854775807", 2**63 - 1),
     ({"type": "number"}, "0.1000000000000000055511151231257827", "exact"),
-    ({"type": "number"}, "1e3", 1000),
     ({"type": "boolean"}, "TRUE", True),
-    ({"type": "boolean"}, "0", False),
     ({"type": "string", "format": "date"}, "2026-02-28", "2026-02-28"),
     ({"type": "string", "format": "date-time"}, "2026-02-28 01:02:03", "2026-02-28T01:02:03+00:00"),
-    ({"type": "string", "format": "date-time"}, "2026-02-28T01:02:03+02:00", "2026-02-28T01:02:03+02:00"),
-    ({"type": "string", "format": "date-time"}, "2026-02-28T01:02:03.5Z", "2026-02-28T01:02:03.5Z"),
     ({"type": "object"}, '{"a": [1.10, null]}', {"a": [1.1, None]}),
     ({"type": "array"}, "[1, {}]", [1, {}]),
     ({"type": "string"}, " 007 ", " 007 "),
@@ -192,41 +174,16 @@ def test_cells_are_converted_to_the_catalogs_types(sandbox: Sandbox, tap: Tap, d
             assert (name, record[name]) == (name, value)
 
 
-UNREADABLE = [
-    ({"type": "integer"}, "1.5"),
-    ({"type": "string", "format": "date-time"}, "5 May"),
-    ({"type": "object"}, "[1]"),
-    ({"type": "array"}, "[" * 100_000),
-    ({"type": "integer"}, "1_000"),
-    ({"type": "integer"}, "9223372036854775808"),
-    ({"type": "number"}, "NaN"),
-    ({"type": "number"}, "7,25"),
-    ({"type": "boolean"}, "yes"),
-    ({"type": "string", "format": "date"}, "2026-02-30"),
-    ({"type": "object"}, '{"a": NaN}'),
-    ({"type": "array"}, '{"b": 1}'),
-]
-
-
-@pytest.mark.parametrize(("schema", "cell"), UNREADABLE)
-def test_cells_that_do_not_match_a_type(schema: dict[str, str], cell: str) -> None:
-    assert not reads_as(str(type_of(schema)), ["", cell])
-
-
-@pytest.mark.parametrize(("schema", "cell"), UNREADABLE[:4])
-def test_a_cell_that_does_not_match_its_type_fails_the_run(
-    sandbox: Sandbox, tap: Tap, documented: Message, schema: dict[str, str], cell: str
-) -> None:
-    export = sandbox.add("users", to_csv([["user_id", "x"], *[[str(n), ""] for n in range(1500)], ["last", cell]]))
-    kind = schema.get("format") or schema["type"]
-    run = tap(_catalog=typed(documented, x=schema))
+def test_a_cell_that_does_not_match_its_type_fails_the_run(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+    export = sandbox.add("users", to_csv([["user_id", "x"], *[[str(n), ""] for n in range(1500)], ["last", "5 May"]]))
+    run = tap(_catalog=typed(documented, x={"type": "string", "format": "date-time"}))
     assert run.code == 1
     (error,) = run.errors
     assert error == (
-        f"Stream users, export {export.id}, row 1501: the cell of column 'x' does not read as {kind}. To load the"
+        f"Stream users, export {export.id}, row 1501: the cell of column 'x' does not read as date-time. To load the"
         ' column as text, set its type in the catalog to ["string", "null"] (Meltano: the extractor\'s `schema` extra).'
     )
-    assert cell not in run.log
+    assert "5 May" not in run.log
 
 
 def test_unusual_headers_keep_their_names(sandbox: Sandbox, tap: Tap) -> None:
@@ -298,22 +255,6 @@ def test_each_snapshot_is_read_with_its_own_header(sandbox: Sandbox, tap: Tap) -
         assert set(record) == set(schema["schema"]["properties"])
 
 
-def test_first_load_uses_text_if_the_file_contradicts_a_documented_type(
-    sandbox: Sandbox, tap: Tap, documented: Message
-) -> None:
-    export = sandbox.add(
-        "users", to_csv([["user_id", "user_createdAt", "verified_credential_signInEnabled"], ["1", "5 May", "true"]])
-    )
-    first, name = tap(_catalog=documented), "user_createdAt"
-    assert first.code == 0
-    assert first.records("users")[0][name] == "5 May"
-    assert first.of("SCHEMA", "users")[0]["schema"]["properties"][name]["type"] == ["string", "null"]
-    assert first.warnings == [
-        f"Export {export.id}: columns loaded as text, because they do not read as their documented types: {name}."
-    ]
-    assert first.bookmark("users")["text_columns"] == [name]
-
-
 def test_a_column_that_was_text_once_stays_text(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
     """Boolean, then text, then boolean again, with nightly discovery and with the catalog of the first night."""
     state: Message = {}
@@ -335,30 +276,6 @@ def test_a_column_that_was_text_once_stays_text(sandbox: Sandbox, tap: Tap, docu
         assert state["bookmarks"]["users"]["text_columns"] == ["verified_credential_signInEnabled"]
 
 
-def test_a_type_of_the_user_stays_where_the_head_contradicts_it(
-    sandbox: Sandbox, tap: Tap, documented: Message
-) -> None:
-    export = sandbox.add("users", to_csv([["user_id", "verified_credential_signInEnabled"], ["1", "maybe"]]))
-    run = tap(_catalog=typed(documented, verified_credential_signInEnabled={"type": "integer"}))
-    assert run.code == 1
-    assert (
-        f"export {export.id}, row 1: the cell of column 'verified_credential_signInEnabled' does not read as integer"
-        in run.errors[0]
-    )
-
-
-def test_first_load_uses_the_row_key_if_id_is_not_unique(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
-    data = to_csv([["user_id", "chain"], ["1", "a"], ["1", "b"]])
-    export = sandbox.add("users", data)
-    first = tap(_catalog=documented)
-    assert first.code == 0
-    assert first.of("SCHEMA", "users")[0]["key_properties"] == FALLBACK
-    assert (
-        f"Export {export.id}: the key is _sdc_export_id, _sdc_row_number, because user_id is the same in rows 1 and 2"
-        in first.warnings[0]
-    )
-
-
 def test_a_later_file_that_contradicts_the_key_fails_the_run(sandbox: Sandbox, tap: Tap) -> None:
     sandbox.add("users", to_csv([["user_id", "chain"], ["1", "a"], ["2", "b"]]))
     first = tap()
@@ -373,78 +290,42 @@ def test_a_later_file_that_contradicts_the_key_fails_the_run(sandbox: Sandbox, t
     assert not second.of("SCHEMA", "users")
     assert second.bookmark("users") == first.bookmark("users")
     # The fix that the message suggests:
-    catalog = select(tap.discover(), "users")
-    entry = next(e for e in catalog["streams"] if e["stream"] == "users")
-    entry["key_properties"] = ["user_id"]
-    root = next(m for m in entry["metadata"] if not m["breadcrumb"])
-    root["metadata"]["table-key-properties"] = FALLBACK
+    catalog = pinned(tap, *FALLBACK)
+    entry_of(catalog)["key_properties"] = ["user_id"]
     third = tap(_state=first.state, _catalog=catalog)
     assert third.code == 0
     assert third.of("SCHEMA", "users")[0]["key_properties"] == FALLBACK
 
 
-def test_the_catalog_sets_the_key(sandbox: Sandbox, tap: Tap) -> None:
-    sandbox.add("users", to_csv([["user_id", "chain"], ["1", "a"], ["2", "b"]]))
-    catalog = select(tap.discover(), "users")
-    entry = next(e for e in catalog["streams"] if e["stream"] == "users")
-    root = next(m for m in entry["metadata"] if not m["breadcrumb"])
-    root["metadata"]["table-key-properties"] = ["user_id", "chain"]
-    assert tap(_catalog=catalog).of("SCHEMA", "users")[0]["key_properties"] == ["user_id", "chain"]
-
-
 UNIQUE = [[f"id{n}", "x" * 200] for n in range(3000)]
 """Rows that fill more than the head of a file."""
 CONTRADICTIONS = {
-    "adjacent": ([["z", "a"], ["z", "b"]], "user_id is the same in rows 3001 and 3002"),
-    "far apart": ([["id7", "b"]], "user_id is the same in rows 8 and 3001"),
-    "empty": ([["", "b"]], "user_id is empty in row 3001"),
+    "far apart": ([["id7", "b"]], "user_id is the same in rows 8 and 3001", "is the same in rows 8 and 3001"),
+    "empty": ([["", "b"]], "user_id is empty in row 3001", "row 3001: key column 'user_id' is empty"),
 }
 
 
-@pytest.mark.parametrize("name", CONTRADICTIONS)
-def test_on_the_first_load_the_key_is_verified_over_the_whole_file(sandbox: Sandbox, tap: Tap, name: str) -> None:
-    rows, problem = CONTRADICTIONS[name]
+@pytest.mark.parametrize(("rows", "problem", "error"), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_the_key_is_verified_over_the_whole_file(
+    sandbox: Sandbox, tap: Tap, rows: list[list[str]], problem: str, error: str
+) -> None:
+    """The first load chooses another key; a later one fails."""
     export = sandbox.add("users", to_csv([["user_id", "team"], *UNIQUE, *rows]))
     run = tap()
     assert run.code == 0
     assert run.of("SCHEMA", "users")[0]["key_properties"] == FALLBACK
     assert run.warnings == [f"Export {export.id}: the key is _sdc_export_id, _sdc_row_number, because {problem}."]
     assert run.bookmark("users")["key_properties"] == FALLBACK
-    again = tap(_state=run.state)
-    assert again.code == 0
     sandbox.add("users", to_csv([["user_id", "team"], *UNIQUE]))
-    later = tap(_state=run.state)
-    assert later.of("SCHEMA", "users")[0]["key_properties"] == FALLBACK
-
-
-@pytest.mark.parametrize("name", CONTRADICTIONS)
-def test_on_a_later_load_a_key_that_is_not_unique_fails_the_stream(sandbox: Sandbox, tap: Tap, name: str) -> None:
-    rows, problem = CONTRADICTIONS[name]
-    sandbox.add("users", to_csv([["user_id", "team"], *UNIQUE]))
+    assert tap(_state=run.state).of("SCHEMA", "users")[0]["key_properties"] == FALLBACK
     first = tap()
     assert first.of("SCHEMA", "users")[0]["key_properties"] == ["user_id"]
-    export = sandbox.add("users", to_csv([["user_id", "team"], *UNIQUE, *rows]))
+    sandbox.add("users", to_csv([["user_id", "team"], *UNIQUE, *rows]))
     run = tap(_state=first.state)
     assert run.code == 1
-    (error,) = run.errors
-    assert error.startswith(f"Stream users, export {export.id}")
-    assert "table-key-properties" in error
-    assert (problem if name != "empty" else "row 3001: key column 'user_id' is empty") in error
+    assert error in run.errors[0]
+    assert "table-key-properties" in run.errors[0]
     assert run.bookmark("users") == first.bookmark("users")
-
-
-def test_composite_keys_are_verified_as_a_whole(sandbox: Sandbox, tap: Tap) -> None:
-    def load(*rows: list[str]) -> Any:
-        sandbox.add("users", to_csv([["user_id", "chain"], ["1", "a"], ["1", "b"], *rows]))
-        catalog = select(tap.discover(), "users")
-        root = next(m for m in entry_of(catalog)["metadata"] if not m["breadcrumb"])
-        root["metadata"]["table-key-properties"] = ["user_id", "chain"]
-        return tap(_catalog=catalog)
-
-    assert load(["2", "a"]).of("SCHEMA", "users")[0]["key_properties"] == ["user_id", "chain"]
-    repeated = load(["2", "a"], ["1", "a"])
-    assert repeated.of("SCHEMA", "users")[0]["key_properties"] == FALLBACK
-    assert "user_id, chain is the same in rows 1 and 4" in repeated.warnings[0]
 
 
 def test_one_run_uses_one_key(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
@@ -494,16 +375,6 @@ def test_a_table_without_a_key_keeps_it_so(sandbox: Sandbox, tap: Tap) -> None:
     assert tap(_catalog=catalog).of("SCHEMA", "users")[0]["key_properties"] == ["user_id", "chain"]
 
 
-def test_one_run_uses_one_key_where_the_first_file_contradicts_the_users(sandbox: Sandbox, tap: Tap) -> None:
-    for rows in ([["1", "a"], ["2", "a"]], [["1", "a"], ["2", "b"]]):
-        sandbox.add("users", to_csv([["user_id", "n"], *rows]))
-    run = tap(_catalog=pinned(tap, "n"), snapshots="all")
-    assert run.code == 0, run.log
-    keys = [m["key_properties"] for m in run.of("SCHEMA", "users")]
-    assert keys == [FALLBACK] * len(keys)
-    assert len(keys) == 2
-
-
 def test_cells_of_a_file_without_header_are_not_logged(sandbox: Sandbox, tap: Tap) -> None:
     """ID, the code of Indonesia, looks like the name of a column."""
     sandbox.add("users", to_csv([["id", "region", "firstName"], ["1", "DE", "a"]]))
@@ -514,14 +385,6 @@ def test_cells_of_a_file_without_header_are_not_logged(sandbox: Sandbox, tap: Ta
     assert "Budi" not in run.log
     assert "Jakarta" not in run.log
     assert "new columns: 4, in a file that may have no header" in run.log
-
-
-@pytest.mark.parametrize("header", [[*PAIR, "user_email"], ["ID", "User_Id", "VERIFIED_credential_ID"], ["user_email"]])
-def test_a_header_is_recognised_by_documented_names(sandbox: Sandbox, tap: Tap, header: list[str]) -> None:
-    sandbox.add("users", to_csv([header, ["x"] * len(header)]))
-    run = tap()
-    assert run.code == 0
-    assert "may have no header" not in run.log
 
 
 OLD, OWN = ["id"], ["user_email"]
@@ -590,28 +453,7 @@ def column_types(run: Run) -> dict[str, str]:
 AS_DOCUMENTED = {name: TYPED[name] for name in READABLE}
 
 
-def test_every_spelling_of_a_documented_type_is_read(sandbox: Sandbox, tap: Tap) -> None:
-    sandbox.add("users", to_csv(typed_rows()))
-    run = tap()
-    assert (run.code, run.warnings) == (0, [])
-    assert column_types(run) == AS_DOCUMENTED
-    values = {name: [r[name] for r in run.records("users")[:6]] for name in READABLE}
-    assert values == {
-        "user_createdAt": [
-            None,
-            "2025-01-02T03:04:05.678+00:00",
-            "2025-01-02T03:04:05+00:00",
-            DAY,
-            "2025-01-02T03:04:05.678+00:00",
-            None,
-        ],
-        "verified_credential_signInEnabled": [None, True, False, False, True, None],
-        "user_metadata": [None, {}, {"plan": "free"}, {}, {"plan": "free"}, None],
-    }
-
-
-@pytest.mark.parametrize("row", [0, ROWS // 2, ROWS - 1], ids=["first", "middle", "last"])
-@pytest.mark.parametrize("name", MISFITS)
+@pytest.mark.parametrize(("name", "row"), list(zip(MISFITS, (0, ROWS // 2, ROWS - 1), strict=True)), ids=MISFITS)
 def test_one_cell_anywhere_in_the_first_file_makes_its_column_text(
     sandbox: Sandbox, tap: Tap, name: str, row: int
 ) -> None:
@@ -634,8 +476,8 @@ def test_one_cell_anywhere_in_the_first_file_makes_its_column_text(
     assert again.bookmark("users")["text_columns"] == [name]
 
 
-@pytest.mark.parametrize("name", MISFITS)
-def test_a_catalog_by_discovery_does_not_insist_on_a_type(sandbox: Sandbox, tap: Tap, name: str) -> None:
+def test_a_catalog_by_discovery_does_not_insist_on_a_type(sandbox: Sandbox, tap: Tap) -> None:
+    name = "user_createdAt"
     catalog = select(tap.discover(), "users")  # documented
     sandbox.add("users", to_csv(typed_rows(name, ROWS - 1)))
     by_head = select(tap.discover(), "users")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
-from itertools import product
 from typing import Any
 
 import msgspec
@@ -95,32 +94,24 @@ def test_a_type_in_any_spelling(kind: str, _spelling: str, schema: Schema) -> No
 TEXT_INSTEAD: dict[str, Schema] = {
     "no type": {},
     "null alone": {"type": "null"},
-    "a list of null": {"type": ["null"]},
     "an empty list": {"type": []},
     "null instead of a type": {"type": None},
     "a number instead of a type": {"type": 5},
     "an object instead of a type": {"type": {"name": "integer"}},
-    "an unknown type": {"type": "decimal"},
     "another case": {"type": "Integer"},
     "a format as type": {"type": "date-time"},
-    "two types": {"type": ["integer", "string"]},
     "two types and null": {"type": ["integer", "number", "null"]},
     "another format": {"type": "string", "format": "uuid"},
-    "a time": {"type": ["string", "null"], "format": "time"},
     "null as format": {"type": "string", "format": None},
     "anyOf of two types": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
     "anyOf of a date-time and text": {"anyOf": [TYPES["date-time"], {"type": ["string", "null"]}]},
     "anyOf of null": {"anyOf": [NULL]},
-    "anyOf of nothing": {"anyOf": []},
     "anyOf of no schemas": {"anyOf": [True, 5, None]},
     "anyOf that is no list": {"anyOf": "integer"},
     "oneOf of three": {"oneOf": [{"type": "integer"}, {"type": "number"}, NULL]},
     "allOf": {"allOf": [{"type": "integer"}]},
-    "a reference": {"$ref": "#/definitions/x"},
-    "an enumeration": {"enum": ["a", "b"]},
     "an enumeration of texts": {"type": "string", "enum": ["a", "b"]},
     "a constant": {"type": "integer", "const": 1},
-    "not": {"not": {"type": "integer"}},
 }
 
 
@@ -138,16 +129,11 @@ def test_any_other_type_is_emitted_as_text(schema: Schema) -> None:
 FITTING: dict[str, tuple[Schema, str]] = {
     # What a user's schema restricts beyond the type that is converted to.
     "a minimum": ({"type": ["integer", "null"], "minimum": 5}, "3"),
-    "an exclusive maximum": ({"type": ["number", "null"], "exclusiveMaximum": 1}, "3.5"),
-    "multiples": ({"type": ["integer", "null"], "multipleOf": 10}, "3"),
     "a length": ({"type": ["string", "null"], "maxLength": 2}, "long"),
     "a pattern": ({"type": ["string", "null"], "pattern": "^x"}, "y"),
-    "an enumeration": ({"type": ["string", "null"], "enum": ["x", None]}, "y"),
     "a constant": ({"type": ["integer", "null"], "const": 1}, "2"),
     "required properties": ({"type": ["object", "null"], "required": ["a"]}, "{}"),
-    "no other properties": ({"type": ["object", "null"], "additionalProperties": False}, '{"a": 1}'),
     "a number of items": ({"type": ["array", "null"], "minItems": 1}, "[]"),
-    "in a union": ({"anyOf": [{"type": "integer", "minimum": 5}, NULL]}, "3"),
     "around a union": ({"anyOf": [{"type": "integer"}, NULL], "not": {"const": 3}}, "3"),
 }
 
@@ -274,33 +260,16 @@ READ: dict[str, list[tuple[str, Any]]] = {
         ('{"a\\u0000": 1}', {"a": 1}),
     ],
     "array": [("", None), (" null ", None), ("[]", []), ('["x\\u0000"]', ["x"]), ("[[1], {}]", [[1], {}])],
-    "array of strings": [
-        ("", None),
-        ("null", None),
-        ("[]", []),
-        ('["a", null, ""]', ["a", None, ""]),
-        ('[ "x\\u0000" ]', ["x"]),
-    ],
-    "array of objects": [
-        ("", None),
-        ("null", None),
-        ("[]", []),
-        ('[{"a": [0.10]}, null]', [{"a": [Decimal("0.10")]}, None]),
-        ("[{}]", [{}]),
-    ],
+    "array of strings": [("", None), ("null", None), ("[]", []), ('["a", null, ""]', ["a", None, ""])],
+    "array of objects": [("", None), ("null", None), ('[{"a": [0.10]}, null]', [{"a": [Decimal("0.10")]}, None])],
     "date-time": [
         ("", None),
         # RFC 3339 stays as it is.
         ("2021-01-02T03:04:05Z", "2021-01-02T03:04:05Z"),
         ("2021-01-02T03:04:05.123456789+02:00", "2021-01-02T03:04:05.123456789+02:00"),
-        # Anything else gets seconds and an offset: UTC where it has none.
         ("2021-01-02", "2021-01-02T00:00:00+00:00"),
-        ("2021-01-02 03:04", "2021-01-02T03:04:00+00:00"),
-        ("2021-01-02T03:04:05", "2021-01-02T03:04:05+00:00"),
         ("2021-01-02 03:04:05.5", "2021-01-02T03:04:05.5+00:00"),
-        ("2021-01-02 03:04:05 UTC", "2021-01-02T03:04:05+00:00"),
         ("2021-01-02t03:04:05z", "2021-01-02T03:04:05+00:00"),
-        ("2021-01-02 03:04:05+02", "2021-01-02T03:04:05+02:00"),
         ("2021-01-02 03:04:05-0330", "2021-01-02T03:04:05-03:30"),
         # PostgreSQL's spelling.
         ("2025-01-02 03:04:05.678+00", "2025-01-02T03:04:05.678+00:00"),
@@ -320,35 +289,11 @@ UNREAD: dict[str, list[str]] = {
     "date": ["2021-02-29", "2021-1-2", "20210102", "2021-01-02T00:00:00", " 2021-01-02", "2021-W01-1", "0000-01-01"],
     "object": ["[]", "NULL", "1", '"x"', "{'a': 1}", '{"a": NaN}', '{"a": 1}x', "{", '{"a": "\\ud8"}', "{" * 9000],
     "array": ["{}", "nul", "a,b", "[1", "[1,]", "[" * 9000],
-    "array of strings": [
-        "[1]",
-        '["a", 1]',
-        "[[]]",
-        "[[null]]",
-        '["a", {}]',
-        "[true]",
-        "{}",
-        "null null",
-        "a,b",
-        '["a",]',
-    ],
-    "array of objects": [
-        '["a"]',
-        "[{}, 1]",
-        "[[]]",
-        "[[{}]]",
-        "[false]",
-        "{}",
-        '"null"',
-        "[{}",
-        "[NaN]",
-        '[{"a": NaN}]',
-    ],
+    "array of strings": ["[1]", '["a", 1]', "[[null]]", '["a", {}]', "[true]", "{}", "null null", "a,b", '["a",]'],
+    "array of objects": ['["a"]', "[{}, 1]", "[[{}]]", "[false]", "{}", '"null"', "[{}", "[NaN]", '[{"a": NaN}]'],
     "date-time": [
-        *["now", "today", "12:30", "2021", "2021-01", "2021-W01", "1609556645", "Fri Jan 02 2026", "02.01.2021"],
-        *["2021-02-30", "2021-01-02T25:00:00Z", "2021-01-02T03:60:00Z", "2021-01-02T03:04:05.Z", "2021-01-02Z"],
-        *["2021-01-02T03:04:05+24:00", "2021-01-02T03:04:05+02:60", "2021-01-02_03:04:05Z", " 2021-01-02"],
-        *["0000-01-01T00:00:00Z", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "2021-01-02T03:04:05\n"],
+        *["now", "12:30", "2021", "1609556645", "Fri Jan 02 2026", "2021-02-30", "2021-01-02T25:00:00Z"],
+        *["0000-01-01T00:00:00Z", "9999-12-31T23:59:59-01:00", "2021-01-02T03:04:05\n", "2021-01-02T03:04:05+24:00"],
         *["2025-02-30 03:04:05+00", "2025-01-02 03:04:05+00\n", "2025-01-02 03:04:05,5+0", "infinity"],
     ],
 }
@@ -458,26 +403,6 @@ def test_numbers_in_json_text_are_as_they_were() -> None:
 
 # --- RFC 3339
 
-DAYS = ["2021-01-02", "1970-01-01", "2020-02-29", "0001-01-02", "9999-12-30"]
-TIMES = ["03", "03:04", "0304", "030405", "03:04:05", "03:04:05.1", "03:04:05.123456789", "23:59:59,999", "24:00", ""]
-OFFSETS = ["", "Z", "z", " Z", "UTC", " UTC", "+00:00", "-00:00", "+02", "-0330", " +05:45", "+14:00", "+23:59", "+9"]
-DATETIMES = [f"{d}{s}{t}{o}" for d, s, t, o in product(DAYS, ("T", "t", " "), TIMES, OFFSETS)]
-
-
-def instant(text: str) -> datetime:
-    """The instant of a date-time that is RFC 3339, to the microsecond."""
-    return parse_datetime(text)
-
-
-def test_whatever_is_read_as_a_date_time_is_emitted_as_rfc3339() -> None:
-    read = [text for text in DATETIMES if reads_as("date-time", [text])]
-    assert len(read) > len(DATETIMES) // 2
-    for others in ([], ["2021-01-02T03:04:05Z"], ["", "2021-01-02 03:04"]):
-        for text in read:
-            value, *_ = CONVERTERS["date-time"]([text, *others])
-            assert validate_rfc3339(value), text
-            assert value.startswith(text[:10])
-
 
 @settings(deadline=None)
 @given(
@@ -489,7 +414,7 @@ def test_the_instant_of_a_date_time_is_kept(moment: datetime, separator: str, ot
     text = moment.isoformat(separator)
     values = CONVERTERS["date-time"]([*others, text])
     assert all(value is None or validate_rfc3339(value) for value in values)
-    assert instant(values[-1]) == moment.replace(tzinfo=timezone.utc)
+    assert parse_datetime(values[-1]) == moment.replace(tzinfo=timezone.utc)
 
 
 @settings(deadline=None)
