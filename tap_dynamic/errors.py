@@ -1,14 +1,10 @@
-"""Expected failures, as lines that say what to do."""
+"""Expected failures."""
 
 from __future__ import annotations
 
 
 class TapError(Exception):
-    """An expected failure: it ends the run with exit code 1, and each line is logged as an ERROR.
-
-    Args:
-        lines: What failed and what to do, one line for each failure.
-    """
+    """An expected failure: it ends the run with exit code 1, and each of its lines is logged as an ERROR."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__(*lines)
@@ -19,7 +15,7 @@ class TapError(Exception):
 
 
 class FileUnusable(TapError):  # noqa: N818 (a TapError)
-    """A file that is gone for good, or is not CSV: another attempt would fail in the same way."""
+    """A file that is gone for good or is not CSV: another attempt would fail in the same way."""
 
 
 class OutputError(TapError):

@@ -88,7 +88,7 @@ def test_a_connection_test_does_not_wait_for_a_pending_export(sandbox: Sandbox, 
 def test_a_terminal_shows_a_bar_instead_of_lines(sandbox: Sandbox, tap: Tap, fast: dict[str, str]) -> None:
     sandbox.add("users", csv_file("users", 3000))
     terminal, stderr = pty.openpty()
-    termios.tcsetwinsize(stderr, (24, 60))
+    termios.tcsetwinsize(stderr, (24, 80))
     environment = {**os.environ, **fast, "TERM": "xterm"}
     process = subprocess.Popen(tap.command(), stdout=subprocess.PIPE, stderr=stderr, env=environment)
     os.close(stderr)
@@ -106,7 +106,7 @@ def test_a_terminal_shows_a_bar_instead_of_lines(sandbox: Sandbox, tap: Tap, fas
     bars = re.findall(r"\r\x1b\[\?25l(Stream users, [^\r\n\x1b]*)", screen)
     assert bars, repr(screen)
     assert screen.rindex("\x1b[?25h") > screen.rindex("\x1b[?25l")  # the cursor is back
-    assert max(map(len, bars)) < 60
+    assert max(map(len, bars)) < 80
     # Each log line starts on a line that was cleared.
     for line in screen.split("\r\n"):
         last = re.split(r"\r|\x1b\[[?\d]*[a-zA-Z]", line)[-1]
