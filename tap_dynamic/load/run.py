@@ -73,7 +73,6 @@ class Run:
         self.logger, self.write_state, self.is_dry_run = logger, write_state, is_dry_run
         self.failures: dict[str, None] = {}
         self.listed: list[Export] = []
-        self.requested: dict[str, Export] = {}
 
     def execute(self, listed: Sequence[Export]) -> list[Export]:
         """Load what is to be read.
@@ -148,7 +147,6 @@ class Run:
                     continue
                 loader.logger.info("Requested export %s of %s.", export.id, model)
                 loader.state = loader.state.requested(export.id)  # from the moment Dynamic answered
-                self.requested[export.id] = export
                 self.write_state()
                 yield export
 
@@ -185,7 +183,6 @@ class Run:
             export_ids,
             self.api.get,
             models=self.loaders,
-            requested=self.requested,
             timeout=timeout,
             interval=self.config["poll_interval"],
             logger=self.logger,
