@@ -80,7 +80,7 @@ def test_http_file_urls_are_rejected_if_the_api_uses_https(sandbox: Sandbox, tap
     """Tests `FileHost` directly: an https API would need a certificate."""
     host = FileHost(user_agent="agent", timeout=(1, 1), schemes=("https",), logger=LOGGER)
     export = sandbox.add("users", GOOD)
-    with pytest.raises(TapError, match="its URL is not https"):
+    with pytest.raises(TapError, match="its URL, or a redirect of the file host, is malformed or not https"):
         host.fetch(lambda: sandbox.sign(export), "Export x")
     assert not sandbox.count("file")
     assert tap().code == 0

@@ -124,11 +124,6 @@ def truncated_size(_: Sandbox, export: SandboxExport) -> list[Fault]:
     return [Fault("file", garbage=body), Fault("file", status=403), Fault("file", framing="chunked", ranges=False)]
 
 
-def unprobed(_: Sandbox, __: SandboxExport) -> list[Fault]:
-    """A chunked body shows its end, whatever the request for its size is answered."""
-    return [Fault("file", framing="chunked"), Fault("file", status=501)]
-
-
 def two_codings(_: Sandbox, export: SandboxExport) -> list[Fault]:
     body = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity, chunked\r\n\r\n%x\r\n" % HALF + export.data[:HALF]
     return [Fault("file", times=99, garbage=body)]
@@ -183,17 +178,19 @@ DOWNLOADS = [
     Case("file host: always 400", respond("file", 400, 99, headers=RETRY_NOW), "refuses fresh URLs (400)"),
     Case("file host: 401", respond("file", 401)),
     Case("file host: 410", respond("file", 410)),
-    Case("file host: always 410", respond("file", 410, 99), "answered 410 to a fresh URL: the file is gone"),
+    Case("file host: always 410", respond("file", 410, 99), "refuses fresh URLs (410)"),
     Case("cut, then 410", inject(Fault("file", after=HALF), Fault("file", status=410))),
     Case("file host: 405", respond("file", 405), "answered 405 instead of the file"),
     Case("redirect", redirect("{fresh}&again=1")),
-    Case("redirect to another scheme", redirect("https://127.0.0.1:9/x?X-Amz-Signature=1"), "to another scheme"),
-    Case("redirect to a local file", redirect("file:///etc/passwd"), "to another scheme"),
+    Case(
+        "redirect to another scheme", redirect("https://127.0.0.1:9/x?X-Amz-Signature=1"), "is malformed or not http."
+    ),
+    Case("redirect to a local file", redirect("file:///etc/passwd"), "is malformed or not http."),
     Case("endless redirects", redirect("{fresh}", 99), "redirects more than 5 times"),
     Case(
         "an unsupported encoding",
         NO_FAULT,
-        "a Content-Encoding that the tap does not read",
+        "an encoding that the tap does not read",
         headers={"Content-Encoding": "br"},
     ),
 ]
@@ -202,8 +199,7 @@ DOWNLOADS += [
     Case("cut, and the 206 has no ETag", lose_etag),
     Case("cut, and the object has another size", change_size),
     Case("chunked, cut within the size of a chunk", truncated_size),
-    Case("chunked, and the size can't be probed", unprobed),
-    Case("a Transfer-Encoding of two codings", two_codings, "a Transfer-Encoding that the tap does not read"),
+    Case("a Transfer-Encoding of two codings", two_codings, "an encoding that the tap does not read"),
     Case("Content-Encoding: utf-8", NO_FAULT, headers={"Content-Encoding": "utf-8"}),
     Case("Content-Encoding: aws-chunked", NO_FAULT, headers={"Content-Encoding": "aws-chunked"}),
     Case("an informational response comes first", respond("file", 103)),
@@ -212,7 +208,7 @@ DOWNLOADS += [
         respond("file", 200, headers={"Content-Length": "9" * 5000}),
         settings={"read_timeout": 0.3},
     ),
-    Case("a redirect to nonsense", redirect("http://[::1/"), "a redirect of the file host, is malformed"),
+    Case("a redirect to nonsense", redirect("http://[::1/"), "is malformed or not http."),
     Case("redirected five times", redirect("{fresh}&again=1", 5)),
 ]
 API = [
@@ -363,12 +359,12 @@ def test_nul_characters_are_dropped_with_one_warning(sandbox: Sandbox, tap: Tap)
 
 def test_insufficient_disk_space_fails_before_the_download(sandbox: Sandbox, tap: Tap) -> None:
     export = sandbox.add("users", USERS)
-    huge = str(10**15)
-    sandbox.faults = [Fault("file"), Fault("file", status=200, headers={"Content-Length": huge})]
+    huge = {"Content-Length": str(10**15)}
+    sandbox.faults = [Fault("file"), Fault("file", status=200, headers=huge, body=b"id")]
     run = tap()
     assert run.code == 1
     assert len(run.errors) == 1
-    assert f"export {export.id}: the file has 1,000,000,000,000,000 bytes, but only" in run.errors[0]
+    assert f"export {export.id}: the file does not fit into the" in run.errors[0]
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])
@@ -391,7 +387,7 @@ def test_a_malformed_entry_of_the_list_is_a_warning(sandbox: Sandbox, tap: Tap) 
     assert run.code == 0
     assert run.bookmark("users")["export_ids"] == [export.id]
     assert len([w for w in run.warnings if w.startswith("Entry ")]) == 2 * 4  # discovery and sync
-    assert "Entry 4 of the list of exports is ignored: its completedAt is malformed." in run.warnings
+    assert "Entry 4 of the list of exports is ignored: its completedAt is missing or malformed." in run.warnings
 
 
 def test_an_export_of_another_format_is_not_read(sandbox: Sandbox, tap: Tap, documented: Message) -> None:

@@ -105,11 +105,12 @@ def test_why_a_certificate_is_refused(
     with serving(certificate, key) as port, contextlib.closing(new_session("agent")) as session:
         session.verify = str(certificate) if is_known else True
         url = f"https://127.0.0.1:{port}/x"
+        request = session.prepare_url(url, {})
         if problem is None:
-            assert session.open_url(url, {}, (5, 5)).status_code == 204
+            assert session.send(request, timeout=5).status_code == 204
             return
         with pytest.raises(requests.RequestException) as raised:
-            session.open_url(url, {}, (5, 5))
+            session.send(request, timeout=5)
     reason = f"the TLS certificate of 127.0.0.1:{port} {problem}"
     assert explain(raised.value, f"127.0.0.1:{port}") == Failure(reason, CHECK_TLS)
 
