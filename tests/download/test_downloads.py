@@ -187,6 +187,25 @@ def test_a_redirect_is_followed_as_it_was_signed(location: bytes, sent: bytes) -
         assert host.targets == [b"/first/x?a=%2b", sent]
 
 
+REFUSED: dict[bytes, tuple[str, int]] = {
+    # Location: the error, and the number of requests.
+    b"https://127.0.0.1:9/x?sig=1": ("is malformed or not http", 1),
+    b"file:///etc/passwd": ("is malformed or not http", 1),
+    b"http://[::1/": ("is malformed or not http", 1),
+    b"/again": ("redirects more than 5 times", 6),
+}
+
+
+@pytest.mark.parametrize(("location", "error", "count"), [(k, *v) for k, v in REFUSED.items()], ids=ascii)
+def test_a_redirect_that_is_not_followed(location: bytes, error: str, count: int) -> None:
+    with (
+        serving(lambda _, __: b"HTTP/1.1 302 x\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n") as host,
+        pytest.raises(TapError, match=error),
+    ):
+        fetch(f"{host.url}/x")
+    assert len(host.requests) == count
+
+
 # --- what is taken for the whole
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -237,9 +256,20 @@ def test_a_body_without_any_end_is_refused() -> None:
     assert not isinstance(caught.value, FileUnusable)
 
 
-def test_a_transfer_encoding_of_identity_changes_nothing() -> None:
-    answer = whole(b"", 0).replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: identity\r\n\r\n", 1)
-    with serving(lambda _, __: answer) as host:
+ENCODINGS: dict[bytes, bool] = {
+    b"Transfer-Encoding: identity": True,
+    b"Transfer-Encoding: identity, chunked": False,
+    b"Content-Encoding: utf-8": True,
+    b"Content-Encoding: aws-chunked": True,
+    b"Content-Encoding: gzip, br": False,
+}
+
+
+@pytest.mark.parametrize(("header", "is_read"), ENCODINGS.items(), ids=ascii)
+def test_which_encodings_are_read(header: bytes, *, is_read: bool) -> None:
+    answer = whole(b"", 0).replace(b"\r\n\r\n", b"\r\n" + header + b"\r\n\r\n", 1)
+    refused = contextlib.nullcontext() if is_read else pytest.raises(FileUnusable, match="an encoding")
+    with serving(lambda _, __: answer) as host, refused:
         assert fetch(f"{host.url}/x") == DATA
 
 
@@ -248,6 +278,14 @@ def test_a_malformed_size_of_a_chunk_is_refused(size: bytes) -> None:
     with serving(lambda _, __: CHUNKED + size + b"\r\n" + DATA + b"\r\n0\r\n\r\n") as host, pytest.raises(TapError):
         fetch(f"{host.url}/x")
     assert len(host.requests) == 8
+
+
+def test_an_absurd_length_is_none() -> None:
+    def answer(request: bytes, _: int) -> bytes:
+        return part(request) if b"\r\nRange:" in request else OK + b"Content-Length: %b\r\n\r\n" % (b"9" * 5000) + DATA
+
+    with serving(answer) as host:
+        assert fetch(f"{host.url}/x") == DATA
 
 
 def test_a_repeated_length_is_one() -> None:
@@ -351,14 +389,21 @@ def test_a_host_that_stalls_is_asked_eight_times(monkeypatch: pytest.MonkeyPatch
     assert host.header(b"Range")[7] == b"bytes=14000-"
 
 
-def test_an_object_that_changed_is_fetched_anew_as_one() -> None:
-    other = DATA[::-1]
+OTHERS: dict[str, tuple[bytes, bytes]] = {
+    # The object that the 206 is of: its ETag and bytes.
+    "another ETag": (b'ETag: "2"\r\n', DATA[::-1]),
+    "no ETag": (b"", DATA[::-1]),
+    "another size": (ETAG, DATA[::-1] * 2),
+}
 
+
+@pytest.mark.parametrize(("tag", "other"), OTHERS.values(), ids=OTHERS)
+def test_an_object_that_changed_is_fetched_as_one(tag: bytes, other: bytes) -> None:
     def answer(request: bytes, number: int) -> bytes:
         if number == 1:
             return half(b"", ETAG)
         if b"\r\nRange:" in request:
-            return part(request, b'ETag: "2"\r\n', data=other)
+            return part(request, tag, data=other)
         return OK + b"Content-Length: %d\r\n\r\n" % len(other) + other
 
     with serving(answer) as host:
@@ -383,13 +428,14 @@ def test_only_a_file_that_is_gone_for_good_is_unusable(status: int, kind: type[T
     assert str(status) in str(caught.value) or status == 416
 
 
-def test_an_expired_url_costs_no_byte() -> None:
+@pytest.mark.parametrize("status", [400, 401, 403, 410])
+def test_an_expired_url_costs_no_byte(status: int) -> None:
     urls = iter(["/old", "/new"])
 
     def answer(request: bytes, number: int) -> bytes:
         if number == 1:
             return half(b"", ETAG)
-        return b"HTTP/1.1 410 x\r\nContent-Length: 0\r\n\r\n" if b"/old" in request else part(request, ETAG)
+        return b"HTTP/1.1 %d x\r\nContent-Length: 0\r\n\r\n" % status if b"/old" in request else part(request, ETAG)
 
     with serving(answer) as host:
         file_host = FileHost(user_agent="agent", timeout=(5, 5), schemes=("http",), logger=LOGGER)
@@ -397,3 +443,8 @@ def test_an_expired_url_costs_no_byte() -> None:
             assert file.read() == DATA
         assert host.targets == [b"/old", b"/old", b"/new"]
         assert host.header(b"Range")[2] == b"bytes=%d-" % -(-len(DATA) // 2)
+
+
+def test_an_informational_response_is_asked_again() -> None:
+    with serving(lambda _, number: whole(b"", 0) if number > 1 else b"HTTP/1.1 103 x\r\n\r\n") as host:
+        assert fetch(f"{host.url}/x") == DATA
