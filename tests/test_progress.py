@@ -60,15 +60,6 @@ def test_downloads_and_rows_log_share_speed_and_time_left(sandbox: Sandbox, tap:
             assert (left == 0) == (share == 100)
 
 
-def test_waiting_logs_the_export_and_the_time_waited(sandbox: Sandbox, tap: Tap, fast: dict[str, str]) -> None:
-    pending = sandbox.add("users", csv_file("users", 3), status="pending", polls_left=4)
-    run = tap(environment=fast, export_ids=[pending.id], poll_interval=0.01, export_timeout=86_400)
-    assert len(run.records("users")) == 3
-    waited = [int(s) for s in re.findall(rf"Waiting for export {pending.id} \(users\), for (\d+) s so far", run.log)]
-    assert len(waited) >= 3
-    assert waited == sorted(set(waited))
-
-
 def test_short_operations_log_no_progress(sandbox: Sandbox, tap: Tap) -> None:
     sandbox.add("users", csv_file("users", 3000))
     run = tap()

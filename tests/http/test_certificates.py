@@ -14,8 +14,9 @@ import requests
 
 from sandbox.data import csv_file
 from sandbox.server import Sandbox
+from tap_dynamic.errors import TapError
 from tap_dynamic.http.failures import CHECK_TLS, Failure, explain
-from tap_dynamic.http.session import new_session
+from tap_dynamic.http.session import CA_VARIABLES, new_session
 from tests.conftest import Tap
 
 if TYPE_CHECKING:
@@ -90,7 +91,6 @@ PROBLEMS: dict[str, tuple[dict[str, str], bool, str | None]] = {
     "good": ({}, True, None),
     "expired": ({"end": "20200102"}, True, "has expired"),
     "not valid yet": ({"start": "20480101"}, True, "is not valid yet"),
-    "of another address": ({"name": "IP:127.0.0.2"}, True, "is of another host"),
     "of a name": ({"name": "DNS:files.example"}, True, "is of another host"),
     "self-signed": ({}, False, "is not trusted"),
 }
@@ -138,3 +138,18 @@ def test_a_private_certificate_authority(tmp_path: Path) -> None:
     reason = f"the TLS certificate of {host} is not trusted"
     assert untrusted.errors == [f"A request to Dynamic failed: {reason}. {CHECK_TLS}"]
     assert not untrusted.out
+
+
+@pytest.mark.parametrize("content", [None, "not a certificate"], ids=["missing", "malformed"])
+@pytest.mark.parametrize("variable", CA_VARIABLES)
+def test_certificates_that_cannot_be_read_are_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, content: str | None
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    if content:
+        bundle.write_text(content)
+    for name in CA_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(bundle))
+    with pytest.raises(TapError, match=f"^The environment variable {variable} names CA certificates that can't be"):
+        new_session("agent")
