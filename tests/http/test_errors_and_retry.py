@@ -11,7 +11,6 @@ import re
 import socket
 import ssl
 import struct
-import threading
 import time
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -30,11 +29,12 @@ from tap_dynamic.http.retry import MAX_ATTEMPTS, MAX_TOTAL_WAIT, MAX_WAIT, Backo
 from tap_dynamic.http.session import new_session
 from tap_dynamic.redaction import MAX_DETAIL, first_line, redact, redact_record
 from tap_dynamic.singer.boundary import error_boundary
+from tests.sockets import listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Handler = Callable[[socket.socket], None]
+    from tests.sockets import Handler
 
 SECRET = "deadbeefcafe"  # noqa: S105 (nothing's token)
 TOKEN = f"dyn_{SECRET}"
@@ -224,31 +224,6 @@ def test_what_click_reports_passes(end: BaseException) -> None:
 # --- failures of real requests
 
 URL_PATH = f"/exports/x.csv?{SIGNED}"
-PEERS: list[socket.socket] = []
-
-
-@contextlib.contextmanager
-def listening(handler: Handler) -> Iterator[int]:
-    """Pass each connection to a local port to a handler; yield the port."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            while True:
-                try:
-                    peer, _ = server.accept()
-                except OSError:
-                    return
-                with contextlib.suppress(OSError):
-                    handler(peer)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield server.getsockname()[1]
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
-    for peer in PEERS:
-        peer.close()
-    PEERS.clear()
 
 
 @contextlib.contextmanager
@@ -273,8 +248,8 @@ def crowded(_: Handler) -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def say_nothing(peer: socket.socket) -> None:
-    PEERS.append(peer)
+def say_nothing(_: socket.socket) -> None:
+    pass
 
 
 def close(peer: socket.socket) -> None:
@@ -288,14 +263,11 @@ def reset(peer: socket.socket) -> None:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def answer(response: bytes, *, then: Handler = close) -> Handler:
+def answer(response: bytes, *, then: Handler = socket.socket.close) -> Handler:
     def handle(peer: socket.socket) -> None:
         peer.recv(1 << 16)
         peer.sendall(response)
-        if then is close:
-            peer.close()
-        else:
-            then(peer)
+        then(peer)
 
     return handle
 
