@@ -25,7 +25,7 @@ from singer_sdk.exceptions import RetriableAPIError
 
 from tap_dynamic.errors import TapError, plural
 from tap_dynamic.http.failures import CHECK_PROXY, CHECK_TLS, Failure, explain, host_of, may_pass, status_of
-from tap_dynamic.http.retry import MAX_ATTEMPTS, MAX_TOTAL_WAIT, MAX_WAIT, Backoff, retry_after
+from tap_dynamic.http.retry import MAX_ATTEMPTS, MAX_WAIT, Backoff, retry_after
 from tap_dynamic.http.session import new_session
 from tap_dynamic.redaction import MAX_DETAIL, first_line, redact, redact_record
 from tap_dynamic.singer.boundary import error_boundary
@@ -280,12 +280,7 @@ FAILURES: dict[str, tuple[str, Callable[[Handler], contextlib.AbstractContextMan
     "nothing listens, TLS": ("https", closed, close, "HOST refused the connection"),
     "accepts no connection": ("http", crowded, close, "HOST did not accept a connection within connect_timeout"),
     "says nothing": ("http", listening, say_nothing, "HOST sent nothing within read_timeout"),
-    "stalls in its answer": (
-        "http",
-        listening,
-        answer(PARTIAL, then=say_nothing),
-        "HOST sent nothing within read_timeout",
-    ),
+    "stalls": ("http", listening, answer(PARTIAL, then=say_nothing), "HOST sent nothing within read_timeout"),
     "says nothing in the TLS handshake": ("https", listening, say_nothing, ".*HOST.* within connect_timeout"),
     "closes in the TLS handshake": ("https", listening, close, "the TLS handshake with HOST failed"),
     "resets in the TLS handshake": ("https", listening, reset, "HOST reset the connection"),
@@ -322,15 +317,12 @@ def test_why_a_request_failed(
     text = explain(error, host_of(url)).reason
     assert explain(error, "h").advice is None
     assert status_of(error) is None
-    assert SECRET not in text
-    assert "?" not in text
-    assert "\n" not in text
     pattern = reason.replace("HOST", re.escape(host_of(url)))
     assert re.fullmatch(pattern, text), text
 
 
 # status: whether another attempt may succeed
-CONNECTS = {407: False, 401: False, 403: False, 400: False, 408: True, 429: True, 500: True, 502: True, 503: True}
+CONNECTS = {407: False, 403: False, 408: True, 503: True}
 
 
 @pytest.mark.parametrize(("status", "is_retried"), CONNECTS.items())
@@ -338,21 +330,12 @@ def test_a_proxy_that_refuses_to_connect_is_named(status: int, *, is_retried: bo
     with listening(answer(b"HTTP/1.1 %d %b\r\n\r\n" % (status, SECRET.encode()))) as port:
         proxy = f"http://user:{SECRET}@127.0.0.1:{port}"
         error = failure_of(f"https://files.example{URL_PATH}", proxies={"https": proxy})
-    failure = explain(error, "files.example")
-    assert failure.reason == f"the proxy answered {status} instead of connecting to files.example"
-    assert failure.advice == (None if is_retried else CHECK_PROXY)
+    failed = explain(error, "files.example")
+    assert failed.reason == f"the proxy answered {status} instead of connecting to files.example"
+    assert failed.advice == (None if is_retried else CHECK_PROXY)
 
 
-PROXIES = [
-    "http://127.0.0.1:port",
-    "http://h:99999",
-    "http://",
-    "foo://h:1",
-    "http://[::1",
-    "http://a b:1",
-    "x y",
-    "//",
-]
+PROXIES = ["http://127.0.0.1:port", "http://h:99999", "http://", "foo://h:1", "http://[::1", "http://a b:1", "//"]
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -363,6 +346,11 @@ def test_a_malformed_proxy_is_not_blamed_on_the_host(monkeypatch: pytest.MonkeyP
     with contextlib.closing(new_session("agent")) as session, pytest.raises(requests.RequestException) as raised:
         session.send(session.prepare_url(f"{scheme}://files.example{URL_PATH}", {}), timeout=1)
     assert explain(raised.value, "files.example") == Failure("the URL of the proxy is malformed", CHECK_PROXY)
+
+
+def test_a_name_that_can_not_be_resolved() -> None:
+    failed = explain(failure_of(f"https://does-not-exist.invalid{URL_PATH}"), "does-not-exist.invalid")
+    assert failed == Failure("the name does-not-exist.invalid can't be resolved")
 
 
 def test_a_proxy_that_refuses_the_connection() -> None:
@@ -406,61 +394,40 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def answered(status: int, after: str | None = None) -> RetriableAPIError:
-    """The failure of a request that was answered."""
+def answered(status: int, after: str | None = None, date: str | None = None) -> requests.Response:
+    """A response with `Retry-After` and `Date`."""
     response = requests.Response()
     response.status_code = status
-    if after is not None:
-        response.headers["Retry-After"] = after
-    return RetriableAPIError(f"Dynamic answered {status}", response)
+    response.headers.update({k: v for k, v in (("Retry-After", after), ("Date", date)) if v is not None})
+    return response
 
 
-def http_date(seconds: int) -> str:
-    """A date in the future."""
-    return format_datetime(datetime.now(timezone.utc) + timedelta(seconds=seconds), usegmt=True)
+def failure(status: int, after: str | None = None) -> RetriableAPIError:
+    return RetriableAPIError(f"Dynamic answered {status}", answered(status, after))
 
 
-RETRY_AFTER: list[tuple[str | None, float]] = [
-    ("0", 0),
-    ("7", 7),
-    (" 120 ", 120),
-    ("Wed, 21 Oct 2015 07:28:00 GMT", 0),  # in the past
-    *((text, 0) for text in (None, "", " ", "soon", "-5", "1.5", "nan", "1e3", "21 Oct")),
-]
-
-
-@pytest.mark.parametrize(("header", "seconds"), RETRY_AFTER, ids=lambda value: str(value)[:30])
-def test_seconds_of_retry_after(header: str | None, seconds: float) -> None:
-    response = answered(429, header).response
-    assert response is not None
-    assert retry_after(response) == seconds
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"), [("86400", 86400), ("9" * 400, float("inf")), (http_date(10**6), 10**6)], ids=ascii
-)
-def test_a_long_wait_is_not_cut(header: str, seconds: float) -> None:
-    response = answered(429, header).response
-    assert response is not None
-    assert retry_after(response) == pytest.approx(seconds, abs=5)
-
-
-DATES: list[tuple[str, str, float]] = [
-    # Retry-After, Date, seconds: counted from the clock of the host, not from this machine's.
-    ("Wed, 21 Oct 2015 07:30:00 GMT", "Wed, 21 Oct 2015 07:28:00 GMT", 120),
+PAST = "Wed, 21 Oct 2015 07:28:00 GMT"
+RETRY_AFTER: list[tuple[str | None, str | None, float]] = [
+    # Retry-After, Date, seconds.
+    *((text, None, 0) for text in (None, "", " ", "soon", "-5", "1.5", "nan", "1e3", "21 Oct")),
+    ("7", None, 7),
+    (" 120 ", None, 120),
+    ("86400", None, 86400),
+    ("9" * 400, None, float("inf")),
+    (format_datetime(datetime.now(timezone.utc) + timedelta(days=99), usegmt=True), None, 99 * 86400),
+    (PAST, None, 0),
+    # A date counts from the clock of the host, not from this machine's.
+    ("Wed, 21 Oct 2015 07:30:00 GMT", PAST, 120),
     ("Wed, 21 Oct 2099 07:30:00 GMT", "Wed, 21 Oct 2099 07:28:00 GMT", 120),
     ("Wednesday, 21-Oct-15 07:30:00 GMT", "Wed Oct 21 07:28:00 2015", 120),
-    ("Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:30:00 GMT", 0),
-    ("Wed, 21 Oct 2015 07:28:00 GMT", "noon", 0),
+    (PAST, "Wed, 21 Oct 2015 07:30:00 GMT", 0),
+    (PAST, "noon", 0),
 ]
 
 
-@pytest.mark.parametrize(("after", "date", "seconds"), DATES)
-def test_a_date_in_retry_after_counts_from_the_date_of_the_response(after: str, date: str, seconds: float) -> None:
-    response = answered(503, after).response
-    assert response is not None
-    response.headers["Date"] = date
-    assert retry_after(response) == seconds
+@pytest.mark.parametrize(("after", "date", "seconds"), RETRY_AFTER, ids=lambda value: str(value)[:30])
+def test_seconds_of_retry_after(after: str | None, date: str | None, seconds: float) -> None:
+    assert retry_after(answered(429, after, date)) == pytest.approx(seconds, rel=1e-4)
 
 
 STATUSES = {100: True, 103: True, 200: False, 206: False, 302: False, 400: False, 404: False, 407: False, 408: True}
@@ -482,11 +449,11 @@ def test_a_certificate_that_fails_another_check_is_refused_with_its_reason() -> 
 def test_waits_double_up_to_a_limit_with_full_jitter(clock: Clock) -> None:
     backoff = Backoff("The download", "h", LOGGER)
     for _ in range(MAX_ATTEMPTS - 1):
-        backoff.wait(answered(500))
+        backoff.wait(failure(500))
     assert clock.ranges == [(0, high) for high in (1, 2, 4, 8, 16, 30, 30)]
     assert max(clock.sleeps) == MAX_WAIT
     with pytest.raises(TapError) as raised:
-        backoff.wait(answered(500))
+        backoff.wait(failure(500))
     assert str(raised.value) == (
         "The download failed after 8 attempts (last error: Dynamic answered 500). No data was lost; run again later."
     )
@@ -498,7 +465,11 @@ WAITS: dict[str, tuple[list[str | None], list[float], str | None]] = {
     "seconds: a floor beneath the backoff": (["7", "0"], [7, 2], None),
     "then none: jitter of that attempt": (["7", None], [7, 2], None),
     "just within the budget": (["600"], [600], None),
-    "beyond the budget": (["601"], [], "1 attempt (last error: Dynamic answered 429 and asks to wait 601 seconds)"),
+    "beyond the budget": (
+        ["601"],
+        [],
+        "The request failed after 1 attempt (last error: Dynamic answered 429 and asks to wait 601 seconds)",
+    ),
     "the sum is beyond the budget": (["300", "200", "101"], [300, 200], "after 3 attempts"),
     "the sum is within the budget": (["300", "200", "100"], [300, 200, 100], None),
 }
@@ -512,24 +483,19 @@ def test_retry_after_is_honoured_within_a_budget(
     message = None
     try:
         for header in headers:
-            backoff.wait(answered(429, header))
+            backoff.wait(failure(429, header))
     except TapError as error:
         message = str(error)
     assert clock.sleeps == sleeps
-    assert sum(clock.sleeps) <= MAX_TOTAL_WAIT
-    if problem is None:
-        assert message is None
-    else:
-        assert message is not None
-        assert problem in message
-        assert message.startswith("The request failed after ")
+    assert (message is None) == (problem is None)
+    assert (problem or "") in (message or "")
 
 
 def test_progress_restores_the_budget(clock: Clock) -> None:
     backoff = Backoff("The download", "h", LOGGER)
     for _ in range(3):
         for _ in range(MAX_ATTEMPTS - 1):
-            backoff.wait(answered(500, "80"))
+            backoff.wait(failure(500, "80"))
         backoff.reset()
     assert clock.sleeps == [80] * 3 * (MAX_ATTEMPTS - 1)
 
