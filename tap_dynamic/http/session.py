@@ -57,10 +57,10 @@ class WholeResponse(http.client.HTTPResponse):
     def _read_next_chunk_size(self) -> int:
         # Private in `http.client`, which reads what `int` reads: `-5`, `+5`, `5_0`, `0x5`.
         line = self.fp.readline(1 << 16)
-        size = re.match(rb"[0-9A-Fa-f]+(?=[ \t]*[;\r\n])", line)
+        size = re.fullmatch(rb"([0-9A-Fa-f]+)[ \t]*(?:;.*)?\r?\n", line)
         if not size:
             raise http.client.IncompleteRead(line)
-        return int(size[0], 16)
+        return int(size[1], 16)
 
 
 class VerbatimConnection(HTTPConnection):

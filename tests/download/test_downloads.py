@@ -260,7 +260,7 @@ def test_which_encodings_are_read(header: bytes, *, is_read: bool) -> None:
         assert fetch(f"{host.url}/x") == DATA
 
 
-@pytest.mark.parametrize("size", [b"-81", b"+81", b"0x81", b"8_1", b" 81", b"", b"81 81"])
+@pytest.mark.parametrize("size", [b"-81", b"+81", b"0x81", b"8_1", b" 81", b"", b"81 81", b"81;" + b"x" * (1 << 16)])
 def test_a_malformed_size_of_a_chunk_is_refused(size: bytes) -> None:
     with serving(lambda _, __: CHUNKED + size + b"\r\n" + DATA + b"\r\n0\r\n\r\n") as host, pytest.raises(TapError):
         fetch(f"{host.url}/x")
