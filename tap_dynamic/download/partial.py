@@ -11,7 +11,6 @@ from typing import IO, TYPE_CHECKING
 from singer_sdk.exceptions import RetriableAPIError
 
 from tap_dynamic.download.responses import (
-    ChangedError,
     check_encoding,
     check_part,
     check_status,
@@ -109,8 +108,6 @@ class PartialFile:
                 )
                 raise TapError(msg)
             self.size = self.received  # the last chunk proves the end
-        if self.wanted is not None and self.received > self.wanted:
-            raise ChangedError
         return is_full or self.received == self.wanted
 
     def _begin(self, response: requests.Response, probe: Probe) -> None:

@@ -103,7 +103,10 @@ class VerbatimAdapter(HTTPAdapter):
 
 
 class Session(requests.Session):
-    """A session that leaves redirects alone: requests would read their bodies, and rewrite their targets."""
+    """A session that does not follow redirects: requests would read their bodies, and rewrite their targets.
+
+    They would also carry the API token to a host that nobody has named.
+    """
 
     @override
     def get_redirect_target(self, resp: Response) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tap_dynamic.api.exports import Export, oldest_first
+from tap_dynamic.api.exports import Export, oldest_first, without_repeats
 from tests.builders import at, export
 
 UTC = timezone.utc
@@ -166,6 +166,12 @@ def test_oldest_first_compares_instants_not_texts() -> None:
     zoned = export("z", "2026-03-01T23:00:00-05:00")  # on March 2, 04:00 UTC
     listed = [export("c", at(3)), zoned, export("b", at(2)), export("a", at(1))]
     assert [e.id for e in oldest_first(listed)] == ["a", "b", "z", "c"]
+
+
+def test_an_export_that_is_listed_twice_is_one() -> None:
+    pending, completed = export("a", None, status="pending"), export("a", at(2))
+    for entries in ([pending, completed], [completed, pending]):
+        assert without_repeats([*entries, export("b")]) == [completed, export("b")]
 
 
 def test_exports_of_one_instant_have_one_order() -> None:

@@ -375,6 +375,7 @@ OTHERS: dict[str, tuple[bytes, bytes]] = {
     "another ETag": (b'ETag: "2"\r\n', DATA[::-1]),
     "no ETag": (b"", DATA[::-1]),
     "another size": (ETAG, DATA[::-1] * 2),
+    "the size that is here": (b'ETag: "2"\r\n', DATA[: -(-len(DATA) // 2)][::-1]),
 }
 
 
@@ -389,6 +390,21 @@ def test_an_object_that_changed_is_fetched_as_one(tag: bytes, other: bytes) -> N
 
     with serving(answer) as host:
         assert fetch(f"{host.url}/x") == other
+
+
+def test_a_weak_etag_proves_nothing() -> None:
+    tag = b'ETag: W/"1"\r\n'
+    with serving(lambda _, number: half(b"", tag) if number == 1 else whole(b"", 0)) as host:
+        assert fetch(f"{host.url}/x") == DATA
+        assert host.header(b"Range") == [None, None]
+
+
+@pytest.mark.parametrize(("size", "is_whole"), [(10, False), (len(DATA), True), (999, True)])
+def test_the_head_of_a_file(size: int, *, is_whole: bool) -> None:
+    file_host = FileHost(user_agent="agent", timeout=(5, 5), schemes=("http",), logger=LOGGER)
+    with serving(lambda request, _: part(request, ETAG)) as host:
+        assert file_host.fetch_head(lambda: host.url, "Export x", size) == (DATA[:size], is_whole)
+        assert host.header(b"Range") == [b"bytes=0-%d" % (size - 1)]
 
 
 # --- gone, or not to be had now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib.util
 import json
 import logging
 import random
@@ -68,6 +69,7 @@ NASTY: dict[str, str] = {
     "an encoded URL but for slashes": quote(ABSOLUTE),
     "an encoded part of a query": quote(f"expires=1&X-Amz-Signature={SECRET}", safe=""),
     "encoded twice": quote(quote(ABSOLUTE, safe=""), safe=""),
+    "a query encoded twice": quote(quote(f"https://h/x.csv?email={SECRET}", safe=""), safe=""),
     "in a parameter": f"https://h/login?next={quote(ABSOLUTE, safe='')}",
     # Tokens.
     "a token": f"the token {TOKEN} is wrong",
@@ -351,6 +353,19 @@ def test_a_malformed_proxy_is_not_blamed_on_the_host(monkeypatch: pytest.MonkeyP
 def test_a_name_that_can_not_be_resolved() -> None:
     failed = explain(failure_of(f"https://does-not-exist.invalid{URL_PATH}"), "does-not-exist.invalid")
     assert failed == Failure("the name does-not-exist.invalid can't be resolved")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("socks") is not None, reason="PySocks is installed")
+def test_a_proxy_that_needs_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    with contextlib.closing(new_session("agent")) as session, pytest.raises(requests.RequestException) as raised:
+        session.send(session.prepare_url(f"https://files.example{URL_PATH}", {}), timeout=1)
+    assert explain(raised.value, "h") == Failure("the proxy is of a kind that needs another package", CHECK_PROXY)
+
+
+def test_a_value_error_that_is_a_cause_is_not_of_the_url() -> None:
+    assert explain(requests.ConnectionError(ValueError()), "h") == Failure("h closed the connection")
 
 
 def test_a_proxy_that_refuses_the_connection() -> None:
