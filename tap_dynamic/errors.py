@@ -1,25 +1,19 @@
-"""Expected failures, as lines that say what to do."""
+"""Expected failures."""
 
 from __future__ import annotations
 
 
 class TapError(Exception):
-    """An expected failure: it ends the run with exit code 1, and each line is logged as an ERROR.
+    """An expected failure: it ends the run with exit code 1, and each of its arguments is logged as an ERROR."""
 
-    Args:
-        lines: What failed and what to do, one line for each failure.
-    """
-
-    def __init__(self, *lines: str) -> None:
-        super().__init__(*lines)
-        self.lines = lines
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines)
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What failed and what to do, one line for each failure."""
+        return self.args
 
 
 class FileUnusable(TapError):  # noqa: N818 (a TapError)
-    """A file that is gone for good, or is not CSV: another attempt would fail in the same way."""
+    """A file that is gone for good or is not CSV: another attempt would fail in the same way."""
 
 
 class OutputError(TapError):

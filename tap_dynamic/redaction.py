@@ -1,4 +1,4 @@
-"""Removes what must not be logged from foreign texts and log records: tokens, URL queries."""
+"""Removes tokens and URL queries from foreign texts and log records."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
-from typing_extensions import override
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
 MAX_DETAIL = 200
 """Characters of a foreign text that are logged."""
@@ -17,9 +15,13 @@ QUERIES = re.compile(r"(?:\?|%(?:25)*3f)\S+", re.IGNORECASE)
 PARAMETERS = re.compile(r"(?:signature|credential|token|sig)(?:=|%(?:25)*3d)\S+", re.IGNORECASE)
 TOKENS = re.compile(r"dyn_\S+", re.IGNORECASE)
 
+for _name in ("singer_sdk.mapper", "singer_sdk.singerlib.catalog"):
+    # At DEBUG they log the values of filters, and cells as names.
+    logging.getLogger(_name).addFilter(lambda record: record.levelno > logging.DEBUG)
+
 
 def redact(text: object) -> str:
-    """Remove every URL query and every token from a foreign text, and what no log or target can hold."""
+    """Remove every URL query, every token, and characters that a log or a target can't hold."""
     clean = str(text or "").encode("utf-8", "replace").decode()
     clean = "".join(c for c in clean if c.isprintable() or c in "\r\n\t")
     return PARAMETERS.sub("…", QUERIES.sub("?…", TOKENS.sub("dyn_…", clean)))
@@ -30,33 +32,15 @@ def first_line(text: object) -> str:
     return next(iter(redact(text).strip().splitlines()), "").replace("\t", " ")[:MAX_DETAIL]
 
 
-class RedactingFilter(logging.Filter):
-    """Redacts log records of libraries that log whole URLs, whatever the logging configuration."""
-
-    @override
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = redact(record.getMessage()), ()
-        record.exc_info = record.exc_text = None
-        return True
+def redact_record(record: logging.LogRecord) -> bool:
+    """Redact a log record, whatever the logging configuration: a filter for libraries that log whole URLs."""
+    record.msg, record.args = redact(record.getMessage()), ()
+    record.exc_info = record.exc_text = None
+    return True
 
 
-_FILTER = RedactingFilter()
-
-
-def drop_debug(record: logging.LogRecord) -> bool:
-    """Filter that drops DEBUG records."""
-    return record.levelno > logging.DEBUG
-
-
-for _name in (
-    "singer_sdk.mapper",
-    "singer_sdk.singerlib.catalog",
-):  # they log the values of filters, and cells as names
-    logging.getLogger(_name).addFilter(drop_debug)
-
-
-def redact_logs_of(packages: Iterable[str]) -> None:
-    """Install `RedactingFilter` on the loggers of packages and their modules that exist by now."""
+def redact_logs_of(packages: Collection[str]) -> None:
+    """Redact the log records of packages, by the loggers that exist so far."""
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] in packages:
-            logging.getLogger(name).addFilter(_FILTER)
+            logging.getLogger(name).addFilter(redact_record)

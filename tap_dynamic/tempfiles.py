@@ -9,11 +9,7 @@ from tap_dynamic.errors import TapError
 
 
 def new_temporary_file(label: str) -> IO[bytes]:
-    """Open a temporary file without a name.
-
-    Raises:
-        TapError: If no folder for temporary files can be written.
-    """
+    """Open a temporary file without a name; a folder that can't be written is a `TapError`."""
     try:
         return tempfile.TemporaryFile()
     except OSError as error:

@@ -2,71 +2,89 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
+import logging
 import os
-import pty
 import re
-import subprocess
-import termios
-import threading
+import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sandbox.data import csv_file
+from tap_dynamic.progress import ProgressLogger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from sandbox.server import Sandbox
     from tests.conftest import Tap
 
-FAST = """
-import time
-real = time.monotonic
-time.monotonic = lambda: real() * 10_000
-"""
+LOGGER = logging.getLogger("test_progress")
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    now = 1000.0
 
 
 @pytest.fixture
-def fast(tmp_path: Path) -> dict[str, str]:
-    """Environment of a process whose clock runs 100,000 times as fast: ten seconds take 0.1 ms."""
-    (tmp_path / "clock").mkdir()
-    (tmp_path / "clock" / "sitecustomize.py").write_text(FAST)
-    return {"PYTHONPATH": os.pathsep.join([str(tmp_path / "clock"), os.environ.get("PYTHONPATH", "")])}
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(time, "monotonic", lambda: made.now)
+    return made
 
 
-def test_downloads_and_rows_log_share_speed_and_time_left(sandbox: Sandbox, tap: Tap, fast: dict[str, str]) -> None:
-    data = csv_file("users", 3000)
-    export = sandbox.add("users", data)
-    run = tap(environment=fast)
-    assert len(run.records("users")) == 3000
-    line = rf"Stream users, export {export.id}: ([\d,]+) (.*), (\d+)% of the file, (\d+) s left, ([\d,]+) per second\."
-    entries = [
-        (unit, int(done.replace(",", "")), int(share), int(left))
-        for done, unit, share, left, _ in re.findall(line, run.log)
+def test_a_line_every_ten_seconds(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, LOGGER.name)
+    with ProgressLogger("Stream users, export x", "rows", LOGGER) as progress:
+        for seconds, done, share in ((9, 1800, 0.2), (10, 2000, 0.25), (19, 3800, 0.5), (20, 6000, None)):
+            clock.now = 1000.0 + seconds
+            progress.update(done, share)
+    assert [record.message for record in caplog.records] == [
+        "Stream users, export x: 2,000 rows, 25% of the file, 30 s left, 200 per second.",
+        "Stream users, export x: 6,000 rows, 300 per second.",
     ]
-    for unit, whole in (("bytes downloaded", len(data)), ("rows", 3000)):
-        lines = [rest for name, *rest in entries if name == unit]
-        assert lines, run.log
-        assert lines == sorted(lines, key=lambda line: line[0])
-        for done, share, left in lines:
-            assert done <= whole
-            # The file is read in blocks, ahead of its rows.
-            assert (
-                share == pytest.approx(100 * done / whole, abs=1) if unit != "rows" else 100 * done / whole <= share + 1
-            )
-            assert (left == 0) == (share == 100)
 
 
-def test_waiting_logs_the_export_and_the_time_waited(sandbox: Sandbox, tap: Tap, fast: dict[str, str]) -> None:
-    pending = sandbox.add("users", csv_file("users", 3), status="pending", polls_left=4)
-    run = tap(environment=fast, export_ids=[pending.id], poll_interval=0.01, export_timeout=86_400)
-    assert len(run.records("users")) == 3
-    waited = [int(s) for s in re.findall(rf"Waiting for export {pending.id} \(users\), for (\d+) s so far", run.log)]
-    assert len(waited) >= 3
-    assert waited == sorted(set(waited))
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_a_bar_instead_of_lines(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    handler = logging.StreamHandler(terminal)
+    monkeypatch.setattr(logging.root, "handlers", [handler])
+    with ProgressLogger("Stream visits, export x", "bytes downloaded", LOGGER) as progress:
+        progress.update(1, 0.01)
+        assert not terminal.getvalue()
+        clock.now += 20
+        for share in (0.5, 0.75, 1.0):
+            progress.update(100, share)
+            LOGGER.warning("A line.")
+    screen = terminal.getvalue()
+    assert screen.count("A line.") == screen.split("\n").count("A line.") == 3
+    assert re.search(
+        r"\rStream visits, bytes downloaded  \[#{15}-{5}\]   75%", re.sub(r"\x1b\[[?\d]*[a-zA-Z]", "", screen)
+    )
+    assert max(map(len, re.split(r"[\r\n]", screen))) < 80
+    assert screen.endswith("\x1b[?25h\n")  # the cursor is back
+    assert not handler.filters
+
+
+def test_downloads_and_rows_are_reported(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import time\nreal = time.monotonic\ntime.monotonic = lambda: real() * 10_000"
+    )
+    export = sandbox.add("users", csv_file("users", 3000))
+    run = tap(environment={"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])})
+    line = rf"Stream users, export {export.id}(?:, [\w ]+)?: [\d,]+ ([\w ]+), \d+% of the file, \d+ s left"
+    assert set(re.findall(line, run.log)) == {"bytes downloaded", "rows verified", "rows"}
 
 
 def test_short_operations_log_no_progress(sandbox: Sandbox, tap: Tap) -> None:
@@ -83,38 +101,3 @@ def test_a_connection_test_does_not_wait_for_a_pending_export(sandbox: Sandbox, 
     assert run.code == 1
     assert any(pending.id in line and "pending" in line for line in run.errors), run.log
     assert sandbox.count("get") <= 2
-
-
-def test_a_terminal_shows_a_bar_instead_of_lines(sandbox: Sandbox, tap: Tap, fast: dict[str, str]) -> None:
-    sandbox.add("users", csv_file("users", 3000))
-    terminal, stderr = pty.openpty()
-    termios.tcsetwinsize(stderr, (24, 60))
-    environment = {**os.environ, **fast, "TERM": "xterm"}
-    process = subprocess.Popen(tap.command(), stdout=subprocess.PIPE, stderr=stderr, env=environment)
-    os.close(stderr)
-    shown: list[bytes] = []
-    reader = threading.Thread(target=lambda: shown.extend(read_terminal(terminal)))
-    reader.start()
-    messages, _ = process.communicate(timeout=60)
-    reader.join()
-    screen = b"".join(shown).decode()
-    assert process.returncode == 0, screen
-    assert messages.count(b'"RECORD"') == 3001
-    for unit in ("bytes downloaded", "rows verified", "rows"):
-        assert re.search(rf"Stream users, {unit}  \[#+", screen), screen
-    assert "s left, " not in screen  # a line, as in a pipe
-    bars = re.findall(r"\r\x1b\[\?25l(Stream users, [^\r\n\x1b]*)", screen)
-    assert bars, repr(screen)
-    assert screen.rindex("\x1b[?25h") > screen.rindex("\x1b[?25l")  # the cursor is back
-    assert max(map(len, bars)) < 60
-    # Each log line starts on a line that was cleared.
-    for line in screen.split("\r\n"):
-        last = re.split(r"\r|\x1b\[[?\d]*[a-zA-Z]", line)[-1]
-        assert not ("| INFO" in last and "[#" in last), line
-
-
-def read_terminal(terminal: int) -> Iterator[bytes]:
-    with contextlib.suppress(OSError):  # Linux, when the other end is closed
-        while data := os.read(terminal, 1 << 16):
-            yield data
-    os.close(terminal)

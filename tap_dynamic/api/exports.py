@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tap_dynamic.datetimes import parse_datetime, to_rfc3339
 from tap_dynamic.redaction import first_line, redact
@@ -17,42 +17,16 @@ MODELS = ("users", "visits")
 EXPORT_ID_PATTERN = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
-def _text(metadata: Mapping[str, Any], name: str) -> str:
-    value = metadata.get(name)
-    if not isinstance(value, str) or not value:
-        msg = f"its {name} is missing or malformed"
-        raise ValueError(msg)
-    return redact(value)
-
-
-def _timestamp(metadata: Mapping[str, Any], name: str) -> str | None:
-    try:
-        return to_rfc3339(metadata[name]) if metadata.get(name) else None
-    except ValueError:
-        msg = f"its {name} is malformed"
-        raise ValueError(msg) from None
-
-
-def _has_content(value: object) -> bool:
-    """Whether a value says anything: neither is it null or empty, nor are all its parts. False and 0 say something."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    return any(map(_has_content, value)) if isinstance(value, list) else value not in {None, ""}
-
-
 @dataclass(frozen=True)
 class Export:
-    """Metadata of an export, as parsed.
+    """Metadata of an export.
 
     Args:
-        id: Its id.
         model: `users` or `visits`, or a later one.
         status: `completed`, `failed` or `pending`, or a later one.
         format: `csv`, or a later one.
-        created_at: When it was requested.
         exported_at: When it was completed, RFC 3339 as Dynamic writes it; else when it was requested.
         completed_at: The same instant.
-        error: Why it failed, redacted.
         is_part: Whether a filter chose its rows, so that it is not a snapshot.
         record: The record of the stream `exports`.
     """
@@ -64,7 +38,6 @@ class Export:
     created_at: datetime
     exported_at: str
     completed_at: datetime
-    error: str
     is_part: bool
     record: Mapping[str, Any]
 
@@ -79,11 +52,11 @@ class Export:
             msg = "it is not an object"
             raise ValueError(msg)  # noqa: TRY004 (one kind of error for whatever is malformed)
         fields = {name: _text(metadata, name) for name in ("id", "format", "model", "status")}
+        if not EXPORT_ID_PATTERN.fullmatch(fields["id"]):
+            _refuse("id")
         created, completed = _timestamp(metadata, "createdAt"), _timestamp(metadata, "completedAt")
-        exported_at = completed or created
-        if not created or not exported_at or not EXPORT_ID_PATTERN.fullmatch(fields["id"]):
-            msg = f"its {'id' if created else 'createdAt'} is missing or malformed"
-            raise ValueError(msg)
+        if not created:
+            _refuse("createdAt")
         try:
             started = _timestamp(metadata, "startedAt")
         except ValueError:  # decides nothing
@@ -100,9 +73,8 @@ class Export:
         return cls(
             **fields,
             created_at=parse_datetime(created),
-            exported_at=exported_at,
-            completed_at=parse_datetime(exported_at),
-            error=record["error"] or "",
+            exported_at=completed or created,
+            completed_at=parse_datetime(completed or created),
             is_part=bool(metadata.get("filter")) and _has_content(metadata["filter"]),
             record=record,
         )
@@ -112,10 +84,36 @@ class Export:
         """Why the export will never have rows; None if it is completed or pending."""
         label = f"Export {self.id} of {first_line(self.model)}"
         if self.status == "failed":
-            return f"{label} failed at Dynamic: {first_line(self.error) or 'no reason given'}"
+            return f"{label} failed at Dynamic: {first_line(self.record['error']) or 'no reason given'}"
         if self.status not in {"completed", "pending"}:
             return f"{label} has the status {first_line(self.status)!r}, which this version of the tap does not know"
         return None
+
+
+def _refuse(name: str) -> NoReturn:
+    msg = f"its {name} is missing or malformed"
+    raise ValueError(msg)
+
+
+def _text(metadata: Mapping[str, Any], name: str) -> str:
+    value = metadata.get(name)
+    if not isinstance(value, str) or not value:
+        _refuse(name)
+    return redact(value)
+
+
+def _timestamp(metadata: Mapping[str, Any], name: str) -> str | None:
+    try:
+        return to_rfc3339(metadata[name]) if metadata.get(name) else None
+    except ValueError:
+        _refuse(name)
+
+
+def _has_content(value: object) -> bool:
+    """Whether a value or one of its parts is neither null nor empty; False and 0 are content."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return any(map(_has_content, value)) if isinstance(value, list) else value not in {None, ""}
 
 
 def without_repeats(exports: Iterable[Export]) -> list[Export]:

@@ -6,14 +6,12 @@ import time
 from typing import TYPE_CHECKING
 
 from tap_dynamic.api.exports import Export, oldest_first
-from tap_dynamic.errors import FileUnusable, TapError
+from tap_dynamic.errors import TapError
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
-GRACE = 30.0
-"""Seconds in which an export that was just requested may not be found yet."""
 LOG_INTERVAL = 30.0
 """Seconds between two lines that name the exports that are waited for."""
 
@@ -23,7 +21,6 @@ def wait_for(  # noqa: PLR0913 (what it depends on, nothing hidden)
     get: Callable[[str], Export],
     *,
     models: Collection[str],
-    requested: Mapping[str, Export],
     timeout: float,
     interval: float,
     logger: logging.Logger,
@@ -34,7 +31,6 @@ def wait_for(  # noqa: PLR0913 (what it depends on, nothing hidden)
         export_ids: What to wait for.
         get: Returns an export in its present state.
         models: The models whose pending exports are waited for.
-        requested: Exports that this run requested, as Dynamic answered: they count as such until they are found.
         timeout: Seconds; 0 polls once.
         interval: Seconds between two polls.
         logger: Receives progress.
@@ -51,11 +47,8 @@ def wait_for(  # noqa: PLR0913 (what it depends on, nothing hidden)
             try:
                 export = get(export_id)
             except TapError as error:
-                is_early = isinstance(error, FileUnusable) and time.monotonic() - started_at < GRACE
-                if not is_early or export_id not in requested:
-                    yield error
-                    continue
-                export = requested[export_id]
+                yield error
+                continue
             is_waiting = export.status == "pending" and export.model in models
             (waiting if is_waiting else ended).append(export)
         busy = {e.model for e in waiting}
@@ -69,10 +62,7 @@ def wait_for(  # noqa: PLR0913 (what it depends on, nothing hidden)
         if waiting:
             if logged_at is None or waited - logged_at >= LOG_INTERVAL:
                 logged_at = waited
-                logger.info("Waiting for %s, for %d s so far.", _names(waiting), waited)
-            time.sleep(min(interval, max(0.0, timeout - waited)))
-
-
-def _names(exports: list[Export]) -> str:
-    noun = "export" if len(exports) == 1 else "exports"
-    return f"{noun} " + ", ".join(f"{e.id} ({e.model})" for e in exports)
+                noun = "export" if len(waiting) == 1 else "exports"
+                names = ", ".join(f"{e.id} ({e.model})" for e in waiting)
+                logger.info("Waiting for %s %s, for %d s so far.", noun, names, waited)
+            time.sleep(min(interval, timeout - waited))

@@ -1,4 +1,4 @@
-"""What a response of the exports API is: an export, a list, or an error with advice. All pure."""
+"""What a response of the exports API is: an export, a list, or an error with advice."""
 
 from __future__ import annotations
 
@@ -18,27 +18,25 @@ if TYPE_CHECKING:
     import requests
 
 ADVICE = {
-    ("GET", 401): "Dynamic refused the API token (401): it is wrong or was revoked. Make a token in Dynamic's dashboard"
-    " and set api_token.",
-    ("POST", 403): "Dynamic does not let this token create an export (403). Make the export in Dynamic's dashboard and"
-    " set request_exports to false: the tap then reads the newest one.",
-    ("GET", 403): "Dynamic denied access to {label} (403): the token lacks a scope, or belongs to another environment"
-    " than environment_id {environment_id}.",
-    ("GET", 404): "There is no such environment (404): environment {environment_id}. Check environment_id and api_url.",
-    ("GET", 407): f"A proxy refused the request (407). {CHECK_PROXY}",
+    401: "Dynamic refused the API token (401): it is wrong or was revoked. Make a token in Dynamic's dashboard and set"
+    " api_token.",
+    403: "Dynamic denied access to {label} (403): the token lacks a scope, or belongs to another environment than"
+    " environment_id {environment_id}.",
+    404: "There is no such environment (404): environment {environment_id}. Check environment_id and api_url.",
+    407: f"A proxy refused the request (407). {CHECK_PROXY}",
 }
-"""What to do, by method and status; POST as GET where it has no entry of its own."""
+"""What to do, by status."""
+CREATE_REFUSED = (
+    "Dynamic does not let this token create an export (403). Make the export in Dynamic's dashboard and set"
+    " request_exports to false: the tap then reads the newest one."
+)
 NO_SUCH_EXPORT = (
-    "There is no such export (404): {label} is not in environment {environment_id}. It may have been deleted."
+    "There is no such export ({status}): {label} is not in environment {environment_id}. It may have been deleted."
 )
 
 
 def check_response(response: requests.Response, environment_id: str) -> None:
-    """Sort out the responses that are errors.
-
-    Args:
-        response: A response of the exports API.
-        environment_id: The environment, for messages.
+    """Raise an error unless a response is what its request asked for.
 
     Raises:
         RetriableAPIError: If another attempt may succeed.
@@ -50,8 +48,7 @@ def check_response(response: requests.Response, environment_id: str) -> None:
         msg = f"Dynamic answered {status}"
         raise RetriableAPIError(msg, response)
     if status >= HTTPStatus.BAD_REQUEST:
-        is_gone = status == HTTPStatus.NOT_FOUND and "/exports/" in response.url
-        raise (FileUnusable if is_gone else TapError)(advice(response, environment_id))
+        raise _final_error(response, environment_id)
     if urlsplit(response.url).path.endswith("/download"):
         return
     if status >= HTTPStatus.MULTIPLE_CHOICES:
@@ -62,29 +59,25 @@ def check_response(response: requests.Response, environment_id: str) -> None:
         raise RetriableAPIError(msg, response)
 
 
-def advice(response: requests.Response, environment_id: str) -> str:
-    """Say in one line what failed and what to do."""
-    status, method = response.status_code, response.request.method or "GET"
+def _final_error(response: requests.Response, environment_id: str) -> TapError:
+    status, method = response.status_code, response.request.method
     export_id = re.search(r"/exports/([^/?]+)", response.url)
-    label = f"export {export_id[1]}" if export_id else "the exports"
-    text = ADVICE.get((method, status)) or ADVICE.get(
-        ("GET", status), f"Dynamic answered {status} to a {method} of {{label}}."
-    )
-    if status == HTTPStatus.NOT_FOUND and export_id:
+    is_gone = export_id is not None and status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
+    if is_gone:
         text = NO_SUCH_EXPORT
-    try:
-        detail = first_line(response.json()["error"])
-    except (ValueError, LookupError, TypeError, RecursionError):
-        detail = ""
-    return text.format(label=label, environment_id=environment_id) + (f" Dynamic says: {detail}" if detail else "")
+    elif (method, status) == ("POST", HTTPStatus.FORBIDDEN):
+        text = CREATE_REFUSED
+    else:
+        text = ADVICE.get(status, "Dynamic answered {status} to a {method} of {label}.")
+    label = f"export {export_id[1]}" if export_id else "the exports"
+    message = text.format(status=status, method=method, label=label, environment_id=environment_id)
+    if detail := first_line((_json_object(response) or {}).get("error")):
+        message += f" Dynamic says: {detail}"
+    return FileUnusable(message) if is_gone else TapError(message)
 
 
 def entries_of(response: requests.Response) -> list[Any]:
-    """Return the entries of the list of exports, as they are.
-
-    Raises:
-        TapError: If the response is not such a list.
-    """
+    """Return the entries of the list of exports as they are; what is not such a list is a `TapError`."""
     entries = (_json_object(response) or {}).get("exports")
     if not isinstance(entries, list):
         msg = "Dynamic's list of exports has no `exports`. Check api_url."
@@ -93,11 +86,7 @@ def entries_of(response: requests.Response) -> list[Any]:
 
 
 def export_of(response: requests.Response, label: str) -> Export:
-    """Parse one export.
-
-    Raises:
-        TapError: If it is malformed.
-    """
+    """Parse one export; a malformed one is a `TapError`."""
     try:
         return Export.parse(_json_object(response))
     except ValueError as error:

@@ -1,52 +1,40 @@
-"""The file host: redirects, and files as they are stored, whole or only their head."""
+"""The file host: files as they are stored, whole or only their head, however often the connection is cut."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import requests
 from singer_sdk.exceptions import RetriableAPIError
 
-from tap_dynamic.download.partial import PartialFile
-from tap_dynamic.download.responses import ChangedError, size_of
-from tap_dynamic.download.transfer import Transfer
-from tap_dynamic.errors import TapError
+from tap_dynamic.download.partial import PartialFile, StalledError
+from tap_dynamic.download.responses import EXPIRED, ChangedError, RangeIgnoredError, check_status, size_of
+from tap_dynamic.errors import FileUnusable, TapError
+from tap_dynamic.http.failures import RETRIED, host_of, status_of
+from tap_dynamic.http.retry import Backoff
 from tap_dynamic.http.session import new_session, redirect_target
+from tap_dynamic.progress import ProgressLogger
 from tap_dynamic.tempfiles import new_temporary_file
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
+
+    import requests
 
 MAX_REDIRECTS = 5
-NOT_OF_URLS = (
-    requests.exceptions.InvalidHeader,
-    requests.exceptions.InvalidProxyURL,
-    requests.exceptions.InvalidSchema,
-)
-"""ValueErrors of requests that are not about the URL: of a response, or of the proxy."""
-
-
-@dataclass(frozen=True)
-class Head:
-    """The first bytes of a file, as stored, and whether they are all of it."""
-
-    data: bytes
-    is_whole: bool
+MAX_RESTARTS = 10
+"""How often a download starts over, because the object changed or can't be resumed."""
+MAX_REFUSALS = 3
+"""How many fresh URLs in a row may be refused."""
+MIN_PROGRESS = 1024
+"""Bytes of an attempt that restore the budget of attempts."""
 
 
 class FileHost:
-    """The object store behind the pre-signed URLs. It never sees the API token.
-
-    Args:
-        user_agent: The `User-Agent`.
-        timeout: Seconds to wait for a connection, and for the next byte.
-        schemes: The schemes that are followed: https, and http where the API itself is.
-        logger: Receives progress and warnings.
-    """
+    """The object store behind the pre-signed URLs. It never sees the API token."""
 
     def __init__(
         self, *, user_agent: str, timeout: tuple[float, float], schemes: tuple[str, ...], logger: logging.Logger
@@ -80,63 +68,116 @@ class FileHost:
             raise
         return file
 
-    def fetch_head(self, get_url: Callable[[], str], label: str, size: int) -> Head:
-        """Download the first `size` bytes of a file, by a ranged request with the retries of a download.
-
-        Raises:
-            FileUnusable: If the file is gone.
-            TapError: If it can't be had.
-        """
+    def fetch_head(self, get_url: Callable[[], str], label: str, size: int) -> tuple[bytes, bool]:
+        """Download the first `size` bytes of a file, as `fetch` does; return them, and whether they are all of it."""
         with new_temporary_file(label) as file:
             part = PartialFile(label, file, limit=size)
             Transfer(self, get_url, part).run()
             file.seek(0)
-            return Head(file.read(), is_whole=part.size is not None and part.size <= size)
+            return file.read(), part.size is not None and part.size <= size
 
     def get(self, url: str, headers: Mapping[str, str], label: str) -> requests.Response:
-        """Send a GET and follow redirects, none of them to another scheme.
-
-        Returns:
-            The response, its body unread.
+        """Send a GET and follow redirects, none of them to another scheme; the body is not read yet.
 
         Raises:
             TapError: If the URL or a redirect can't be followed.
         """
-        scheme = None
+        schemes: Collection[str] = self.schemes
         for _ in range(MAX_REDIRECTS + 1):
-            try:
-                if scheme not in {None, urlsplit(url).scheme}:
-                    msg = f"{label}: the file host redirects to another scheme, which is not followed."
-                    raise TapError(msg)
-                scheme = urlsplit(url).scheme
-                if scheme not in self.schemes:
-                    msg = f"{label}: its URL is not {' or '.join(self.schemes)}, and is not followed."
-                    raise TapError(msg)
-                response = self.session.open_url(url, headers, self.timeout)
-                if not response.is_redirect:
-                    return response
-                response.close()
-                url = redirect_target(response, url) or url
-            except NOT_OF_URLS:
-                raise
-            except ValueError:  # also of requests and urllib3
-                msg = f"{label}: its URL, or a redirect of the file host, is malformed. Make a new export."
-                raise TapError(msg) from None
+            request = self._prepare(url, headers, schemes, label)
+            response = self.session.send(request, timeout=self.timeout, stream=True)
+            location = redirect_target(response, url)
+            if not location:
+                return response
+            response.close()
+            url, schemes = location, {urlsplit(url).scheme}
         msg = f"{label}: the file host redirects more than {MAX_REDIRECTS} times."
         raise TapError(msg)
 
-    def probe_size(self, url: str, label: str, etag: str | None) -> int | None:
-        """Request one byte, whose `Content-Range` gives the size of the object in bytes.
+    def _prepare(
+        self, url: str, headers: Mapping[str, str], schemes: Collection[str], label: str
+    ) -> requests.PreparedRequest:
+        with contextlib.suppress(ValueError):  # also of requests
+            if urlsplit(url).scheme in schemes:
+                return self.session.prepare_url(url, headers)
+        msg = (
+            f"{label}: its URL, or a redirect of the file host, is malformed or not {' or '.join(schemes)}."
+            " Make a new export."
+        )
+        raise TapError(msg)
 
-        Raises:
-            RetriableAPIError: If the host answers with an error.
-            ChangedError: If the object does not have the ETag.
-        """
-        with self.get(url, {"Range": "bytes=0-0"}, label) as probe:
-            statuses = {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE}
-            if probe.status_code not in statuses:
-                msg = f"the file host answered {probe.status_code}"
-                raise RetriableAPIError(msg, probe)
+
+class Transfer:
+    """The requests of one download."""
+
+    def __init__(self, host: FileHost, get_url: Callable[[], str], part: PartialFile) -> None:
+        self.host, self.get_url, self.part = host, get_url, part
+        self.url = get_url()
+        self.backoff = Backoff(f"The download of {part.label}", host_of(self.url), host.logger)
+        self.restarts = self.refusals = 0
+        self.sends_if_range = True
+
+    def run(self) -> None:
+        """Request the file until all of it that is wanted is here."""
+        with ProgressLogger(self.part.label, "bytes downloaded", self.host.logger) as progress:
+            while not self._attempt(progress):
+                pass
+
+    def _attempt(self, progress: ProgressLogger) -> bool:
+        """Make one request, and prepare the next one; return whether all that is wanted is here."""
+        part, before = self.part, self.part.received
+        headers = part.headers(is_conditional=self.sends_if_range)
+        try:
+            with self.host.get(self.url, headers, part.label) as response:
+                if part.read(response, self._probe_size, progress):
+                    return True
+            error: Exception = RetriableAPIError(f"the connection closed after {part.received:,} bytes")
+        except ChangedError as changed:
+            # Some hosts answer 200 to `If-Range`. The ETag of a 206 proves the object as well.
+            if isinstance(changed, RangeIgnoredError) and self.sends_if_range:
+                self.sends_if_range = False
+            else:
+                self._restart()
+            return False
+        except RETRIED as caught:
+            if part.received and part.received == part.wanted:
+                return True  # cut after the last byte
+            error = caught
+        self._recover(error, part.received - before)
+        return False
+
+    def _probe_size(self, etag: str | None) -> int | None:
+        """Request one byte, whose `Content-Range` gives the size of the object with that ETag."""
+        with self.host.get(self.url, {"Range": "bytes=0-0"}, self.part.label) as probe:
+            check_status(probe, self.part.label)
             if etag and probe.headers.get("ETag") != etag:
                 raise ChangedError
             return size_of(probe)
+
+    def _recover(self, error: Exception, progress: int) -> None:
+        """Prepare the attempt after one that failed, and brought `progress` bytes."""
+        part, status = self.part, status_of(error)
+        self.refusals = self.refusals + 1 if status in EXPIRED else 0
+        if self.refusals > MAX_REFUSALS:
+            msg = f"{part.label}: the file host refuses fresh URLs ({status}). Check the proxies on the way."
+            raise (FileUnusable if status == HTTPStatus.GONE else TapError)(msg)
+        # A trickle is not progress: it would never end.
+        if isinstance(error, StalledError) or progress < MIN_PROGRESS:
+            self.backoff.wait(error)
+        else:
+            self.backoff.reset()
+            self.host.logger.info("%s: cut after %s bytes, resuming.", part.label, f"{part.received:,}")
+        if self.refusals:
+            self.url = self.get_url()
+        if part.received and part.etag is None:
+            self._restart()
+
+    def _restart(self) -> None:
+        label = self.part.label
+        if self.restarts >= MAX_RESTARTS:
+            msg = f"{label}: restarted {MAX_RESTARTS} times, as the file changes or ranges fail. Run again later."
+            raise TapError(msg)
+        self.host.logger.warning("%s: restarting the download.", label)
+        self.part.clear()
+        self.restarts += 1
+        self.backoff.reset()

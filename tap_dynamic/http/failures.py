@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import ssl
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
@@ -26,12 +25,8 @@ CHECK_URL = "Check api_url."
 CERTIFICATE_PROBLEMS = {
     9: "is not valid yet",
     10: "has expired",
-    18: "is not trusted",
-    19: "is not trusted",
-    20: "is not trusted",
-    21: "is not trusted",
-    62: "is of another host",
-    64: "is of another host",
+    **dict.fromkeys((18, 19, 20, 21), "is not trusted"),
+    **dict.fromkeys((62, 64), "is of another host"),
 }
 """By OpenSSL's codes of verification (X509_V_ERR_…)."""
 REASONS: tuple[tuple[type[BaseException], str, str | None], ...] = (
@@ -48,33 +43,20 @@ REASONS: tuple[tuple[type[BaseException], str, str | None], ...] = (
     (urllib3.exceptions.NewConnectionError, "{host} can't be reached", None),
     (urllib3.exceptions.ReadTimeoutError, "{host} sent nothing within read_timeout", None),
     (ConnectionResetError, "{host} reset the connection", None),
-    (urllib3.exceptions.HTTPError, "{host} closed the connection", None),
-    (requests.Timeout, "{host} did not answer in time", None),
-    (requests.RequestException, "{host} closed the connection", None),
+    (Exception, "{host} closed the connection", None),
 )
 """The first type that an exception or one of its causes has says what happened."""
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Why a request failed.
-
-    Args:
-        reason: What happened.
-        advice: What to do, if another attempt would fail in the same way.
-    """
+class Failure(NamedTuple):
+    """Why a request failed, and what to do if another attempt would fail in the same way."""
 
     reason: str
     advice: str | None = None
 
 
 def explain(error: Exception, host: str) -> Failure:
-    """Say why a request failed, without its URL: the query can hold a signature.
-
-    Args:
-        error: What the request raised.
-        host: The host that was asked.
-    """
+    """Say why a request to a host failed, without its URL: the query can hold a signature."""
     if isinstance(error, RetriableAPIError):
         return Failure(str(error))
     chain = tuple(causes(error))
@@ -90,11 +72,13 @@ def explain(error: Exception, host: str) -> Failure:
             return Failure(reason, None if may_pass(int(refused[1])) else CHECK_PROXY)
         if isinstance(cause, TimeoutError) and "handshake" in str(cause):
             return Failure(f"the TLS handshake with {peer} did not end within connect_timeout")
-    for kind, reason, advice in REASONS:
-        # requests wraps the ValueErrors of a URL; others are causes of failures that may pass.
-        if any(isinstance(e, kind) for e in (chain if kind is not ValueError else chain[:1])):
-            return Failure(reason.format(host=host), advice)
-    return Failure(type(error).__name__)
+    # requests wraps the ValueErrors of a URL; others are causes of failures that may pass.
+    reason, advice = next(
+        (reason, advice)
+        for kind, reason, advice in REASONS
+        if any(isinstance(e, kind) for e in (chain[:1] if kind is ValueError else chain))
+    )
+    return Failure(reason.format(host=host), advice)
 
 
 def may_pass(status: int) -> bool:

@@ -39,26 +39,22 @@ class Backoff:
 
     def reset(self) -> None:
         """Restore the full budget after progress."""
-        self.attempts = 0
-        self.waited = 0.0
+        self.attempts, self.waited = 0, 0.0
 
     def wait(self, error: Exception) -> None:
-        """Sleep until the next attempt is due.
-
-        Args:
-            error: Why the last attempt failed.
+        """Sleep until the next attempt after a failure is due.
 
         Raises:
             TapError: If the budget is spent or another attempt can't help.
         """
         url = getattr(getattr(error, "request", None), "url", None)
-        failure = explain(error, host_of(url) if url else self.host)
-        if failure.advice:
-            msg = f"{self.operation} failed: {failure.reason}. {failure.advice}"
+        reason, advice = explain(error, host_of(url) if url else self.host)
+        if advice:
+            msg = f"{self.operation} failed: {reason}. {advice}"
             raise TapError(msg) from None
         self.attempts += 1
-        reason, response = failure.reason, getattr(error, "response", None)
-        floor = 0.0 if response is None else retry_after(response) or 0.0
+        response = getattr(error, "response", None)
+        floor = 0.0 if response is None else retry_after(response)
         if floor > MAX_TOTAL_WAIT:
             reason += f" and asks to wait {floor:,.0f} seconds"
         seconds = max(floor, random.uniform(0, min(MAX_WAIT, 0.5 * 2**self.attempts)))  # noqa: S311 (jitter)
@@ -71,17 +67,17 @@ class Backoff:
         self.waited += seconds
 
 
-def retry_after(response: requests.Response) -> float | None:
-    """Return the seconds of `Retry-After`, a number or a date (RFC 9110, 10.2.3); None without a valid one.
+def retry_after(response: requests.Response) -> float:
+    """Return the seconds of `Retry-After`, a number or a date (RFC 9110, 10.2.3); 0 without a valid one.
 
     A date counts from the response's own `Date`, because the clocks of the two machines may differ.
     """
     value = response.headers.get("Retry-After", "").strip()
     if re.fullmatch(r"[0-9]+", value):
-        return float(value) if len(value) <= 9 else float("inf")  # noqa: PLR2004 (thirty years)
+        return float(value)
     until = http_date(value)
     if until is None:
-        return None
+        return 0.0
     now = http_date(response.headers.get("Date", ""))
     return max(0.0, until - (time.time() if now is None else now))
 

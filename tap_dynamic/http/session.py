@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from string import ascii_letters, digits, punctuation
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urljoin
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from requests import PreparedRequest, Response
-    from urllib3 import PoolManager
 
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 TARGET = ":path"
@@ -35,7 +34,7 @@ VISIBLE = digits + ascii_letters + punctuation
 
 
 class WholeLines(io.BufferedReader):
-    """Refuses a line that the end of the connection cut: `http.client` takes the size `0000` for the last chunk."""
+    """Refuses a line that the end of the connection cut: a header, or the size of a chunk."""
 
     @override
     def readline(self, size: int | None = -1, /) -> bytes:
@@ -47,11 +46,21 @@ class WholeLines(io.BufferedReader):
 
 
 class WholeResponse(http.client.HTTPResponse):
-    """A response of whole lines: all of a chunked body has arrived where reading it ends without an error."""
+    """A response of which all has arrived where reading it ends without an error."""
+
+    fp: WholeLines
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fp = WholeLines(self.fp.detach())
+
+    def _read_next_chunk_size(self) -> int:
+        # Private in `http.client`, which reads what `int` reads: `-5`, `+5`, `5_0`, `0x5`.
+        line = self.fp.readline(1 << 16)
+        size = re.fullmatch(rb"([0-9A-Fa-f]+)[ \t]*(?:;.*)?\r?\n", line)
+        if not size:
+            raise http.client.IncompleteRead(line)
+        return int(size[1], 16)
 
 
 class VerbatimConnection(HTTPConnection):
@@ -71,70 +80,47 @@ class VerbatimAdapter(HTTPAdapter):
     """Sends the path and query of a request's URL byte for byte: they may be signed."""
 
     @override
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        use_verbatim_connections(self.poolmanager)
-
-    @override
-    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
-        is_new = proxy not in self.proxy_manager
-        manager = super().proxy_manager_for(proxy, **proxy_kwargs)
-        if is_new:
-            use_verbatim_connections(manager)
-        return manager
-
-    @override
     def get_connection_with_tls_context(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Any:
         try:
-            return super().get_connection_with_tls_context(request, *args, **kwargs)
-        except requests.exceptions.InvalidSchema:
-            raise
+            pool: Any = super().get_connection_with_tls_context(request, *args, **kwargs)
         except ValueError as error:
-            # The URL of the request was parsed before.
-            if select_proxy(str(request.url), kwargs.get("proxies")):
+            # The URL of the request was parsed before. InvalidSchema is a kind of proxy that needs another package.
+            is_kind = isinstance(error, requests.exceptions.InvalidSchema)
+            if select_proxy(str(request.url), kwargs.get("proxies")) and not is_kind:
                 raise requests.exceptions.InvalidProxyURL(request=request) from error
             raise
+        if not issubclass(pool.ConnectionCls, VerbatimConnection):
+            pool.ConnectionCls = type(pool.ConnectionCls.__name__, (VerbatimConnection, pool.ConnectionCls), {})
+        return pool
 
     @override
     def request_url(self, request: PreparedRequest, proxies: Mapping[str, str] | None) -> str:
         url = super().request_url(request, proxies)
-        target = split_target(str(request.url))[1]
+        origin, target = split_target(str(request.url))
         # A proxy gets the whole URL.
-        request.headers[TARGET] = target if url.startswith("/") else split_target(url)[0] + target
+        request.headers[TARGET] = target if url.startswith("/") else origin + target
         return url
 
 
-def use_verbatim_connections(manager: PoolManager) -> None:
-    """Make a pool manager use `VerbatimConnection`, by urllib3's hooks; one of a proxy has classes of its own."""
-    classes = dict[str, Any]()
-    pools: Mapping[str, Any] = manager.pool_classes_by_scheme
-    for scheme, pool in pools.items():
-        connection = type(pool.ConnectionCls.__name__, (VerbatimConnection, pool.ConnectionCls), {})
-        classes[scheme] = type(pool.__name__, (pool,), {"ConnectionCls": connection})
-    manager.pool_classes_by_scheme = classes
-
-
 class Session(requests.Session):
-    """A session that leaves redirects alone: requests would read their bodies, and rewrite their targets."""
+    """A session that does not follow redirects: requests would read their bodies, and rewrite their targets.
 
-    def __init__(self) -> None:
-        super().__init__()
-        for prefix in ("https://", "http://"):
-            self.mount(prefix, VerbatimAdapter())
+    They would also carry the API token to a host that nobody has named.
+    """
 
     @override
     def get_redirect_target(self, resp: Response) -> None:
         return None
 
-    def open_url(self, url: str, headers: Mapping[str, str], timeout: tuple[float, float]) -> Response:
-        """Send a GET request for a URL as it is; the body is not read yet.
+    def prepare_url(self, url: str, headers: Mapping[str, str]) -> PreparedRequest:
+        """Prepare a GET request for a URL as it is.
 
         Raises:
-            requests.RequestException: If there is no response.
+            ValueError: If the URL is malformed.
         """
         request = self.prepare_request(requests.Request("GET", url, headers))
         request.url = split_target(str(request.url))[0] + split_target(url)[1]
-        return self.send(request, timeout=timeout, stream=True, allow_redirects=False)
+        return request
 
 
 def split_target(url: str) -> tuple[str, str]:
@@ -147,22 +133,16 @@ def split_target(url: str) -> tuple[str, str]:
 
 
 def redirect_target(response: Response, url: str) -> str | None:
-    """Return the URL that a response redirects to, as it is; None if it does not.
-
-    Args:
-        response: The response.
-        url: The URL that was requested.
-    """
-    header = response.headers.get("Location")
-    if header is None:
+    """Return the URL that the response to a request for `url` redirects to, as it is; None if it does not."""
+    if not response.is_redirect:
         return None
-    location = header.encode("latin-1").decode("utf-8", "surrogateescape")  # `http.client` reads bytes as Latin-1
-    parts = urlsplit(url)
+    # `http.client` reads bytes as Latin-1.
+    location = response.headers["Location"].encode("latin-1").decode("utf-8", "surrogateescape")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", location):
         return location
     if location.startswith("//"):
-        return f"{parts.scheme}:{location}"
-    return f"{parts.scheme}://{parts.netloc}{location}" if location.startswith("/") else urljoin(url, location)
+        return url.partition("//")[0] + location
+    return split_target(url)[0] + location if location.startswith("/") else urljoin(url, location)
 
 
 def new_session(user_agent: str) -> Session:
@@ -172,21 +152,20 @@ def new_session(user_agent: str) -> Session:
         TapError: If they can't be read.
     """
     session = Session()
+    session.mount("https://", VerbatimAdapter())
+    session.mount("http://", VerbatimAdapter())
     session.headers["User-Agent"] = user_agent
-    variable = next((name for name in CA_VARIABLES if os.environ.get(name)), None)
-    if variable:
-        session.verify = os.environ[variable]
-        check_certificates(variable, os.environ[variable])
+    for name in CA_VARIABLES:
+        if path := os.environ.get(name):
+            check_certificates(name, path)
+            session.verify = path
+            break
     return session
 
 
 @cache  # it takes a tenth of a short run
 def check_certificates(variable: str, path: str) -> None:
-    """Read the CA certificates that a variable of the environment names.
-
-    Raises:
-        TapError: If they can't be read.
-    """
+    """Read the CA certificates that a variable of the environment names; a `TapError` if that fails."""
     is_folder = Path(path).is_dir()
     try:
         ssl.create_default_context(cafile=None if is_folder else path, capath=path if is_folder else None)

@@ -63,7 +63,6 @@ class Run:
     """Whether this is `--test`, which must not create exports or wait."""
     failures: dict[str, None] = field(default_factory=dict, init=False)
     listed: list[Export] = field(default_factory=list, init=False)
-    requested: dict[str, Export] = field(default_factory=dict, init=False)
 
     def execute(self, listed: Sequence[Export]) -> list[Export]:
         """Load the exports that the settings choose; `listed` is empty where `export_ids` names them.
@@ -115,7 +114,6 @@ class Run:
                 stream.logger.info("Requested export %s of %s.", export.id, model)
                 # From the moment Dynamic answered.
                 stream.state = replace(stream.state, requested_export_id=export.id)
-                self.requested[export.id] = export
                 self.write_state()
                 yield export
 
@@ -145,7 +143,6 @@ class Run:
             export_ids,
             self.api.get,
             models=self.streams,
-            requested=self.requested,
             timeout=timeout,
             interval=self.config["poll_interval"],
             logger=self.logger,

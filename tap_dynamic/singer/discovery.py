@@ -67,8 +67,8 @@ def _fetch_sample(api: ExportsApi, host: FileHost, export: Export, documented: P
     if export.format != "csv":
         msg = f"{label}: its format is not csv. Make a CSV export."
         raise FileUnusable(msg)
-    head = host.fetch_head(lambda: api.download_url(export.id), label, HEAD_SIZE)
-    start, is_whole = unpack_head(head.data, is_whole=head.is_whole)
+    head, is_whole = host.fetch_head(lambda: api.download_url(export.id), label, HEAD_SIZE)
+    start, is_whole = unpack_head(head, is_whole=is_whole)
     sample = read_sample(start, is_whole=is_whole, label=label)
     if problem := unknown_file_problem(sample, (), documented):
         msg = f"{label}: {problem}. Make a new export."

@@ -10,7 +10,8 @@ import pytest
 
 from tap_dynamic.api.exports import Export
 from tap_dynamic.api.polling import LOG_INTERVAL, wait_for
-from tap_dynamic.errors import FileUnusable, TapError
+from tap_dynamic.errors import TapError
+from tests.builders import at, export
 
 LOGGER = logging.getLogger("test_polling")
 Poll = str | TapError
@@ -39,19 +40,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def metadata(export_id: str, status: str, completed_at: str | None, model: str) -> Export:
-    return Export.parse(
-        {
-            "id": export_id,
-            "format": "csv",
-            "model": model,
-            "status": status,
-            "createdAt": "2026-03-01T00:00:00Z",
-            "completedAt": completed_at,
-        }
-    )
-
-
 class Api:
     """Answers each poll of an export with the next status; the last one stays.
 
@@ -71,20 +59,14 @@ class Api:
         if isinstance(answer, TapError):
             raise answer
         status, _, day = answer.partition(" ")
-        completed_at = f"2026-03-{int(day or 1):02d}T00:00:00Z" if status == "completed" else None
-        return metadata(export_id, status, completed_at, {"u": "users", "v": "visits", "o": "orders"}[export_id[0]])
+        model = {"u": "users", "v": "visits", "o": "orders"}[export_id[0]]
+        return export(export_id, at(int(day or 1)) if status == "completed" else None, model=model, status=status)
 
 
 def run(api: Api, ids: list[str], **options: Any) -> list[str]:
     """Wait, and name each result: id and status, or the error."""
-    settings: dict[str, Any] = {
-        "models": {"users", "visits"},
-        "requested": {},
-        "timeout": 60.0,
-        "interval": 5.0,
-        **options,
-    }
-    results = wait_for(ids, api.get, logger=LOGGER, **{**settings, **options})
+    settings: dict[str, Any] = {"models": {"users", "visits"}, "timeout": 60.0, "interval": 5.0, **options}
+    results = wait_for(ids, api.get, logger=LOGGER, **settings)
     return [str(r) if isinstance(r, TapError) else f"{r.id} {r.status}" for r in results]
 
 
@@ -152,37 +134,6 @@ def test_how_exports_end(
     assert clock.sleeps == sleeps
 
 
-EARLY = FileUnusable("There is no such export (404).")
-REQUESTED: dict[str, tuple[dict[str, list[Poll]], dict[str, Any], list[str], list[float]]] = {
-    # name: (statuses of each poll, options, results, sleeps); the POST answered `u1` as pending
-    "found late": ({"u1": [EARLY, EARLY, "pending", "completed"]}, {}, ["u1 completed"], [5, 5, 5]),
-    "not found for 30 seconds": ({"u1": [EARLY]}, {}, [str(EARLY)], [5] * 6),
-    "not found for the whole time": ({"u1": [EARLY]}, {"timeout": 8.0}, ["u1 pending"], [5, 3]),
-    "another error": ({"u1": [GONE]}, {}, [str(GONE)], []),
-    "another export": ({"u2": [EARLY]}, {}, [str(EARLY)], []),
-    "the oldest completion comes first": (
-        {"u1": [EARLY, "completed 1"], "u2": ["completed 2"]},
-        {},
-        ["u1 completed", "u2 completed"],
-        [5],
-    ),
-}
-
-
-@pytest.mark.parametrize(("polls", "options", "results", "sleeps"), REQUESTED.values(), ids=REQUESTED)
-def test_an_export_that_was_just_requested_may_not_be_found_yet(
-    clock: Clock, polls: dict[str, list[Poll]], options: dict[str, Any], results: list[str], sleeps: list[float]
-) -> None:
-    requested = {"u1": metadata("u1", "pending", None, "users")}
-    assert run(Api(polls, clock), list(polls), requested=requested, **options) == results
-    assert clock.sleeps == sleeps
-
-
-def test_every_export_is_yielded_once(clock: Clock) -> None:
-    polls: dict[str, list[Poll]] = {f"u{n}": [*["pending"] * n, f"completed {n + 1}"] for n in range(5)}
-    assert sorted(run(Api(polls, clock), list(polls))) == [f"u{n} completed" for n in range(5)]
-
-
 def test_an_export_that_ended_is_not_polled_again(clock: Clock) -> None:
     api = Api({"u1": ["completed"], "u2": ["pending", "pending", "completed"], "v1": [GONE]}, clock)
     run(api, ["u1", "u2", "v1"])
@@ -198,13 +149,7 @@ def test_slow_answers_count_as_waiting(clock: Clock) -> None:
 
 def test_other_models_are_read_while_one_is_pending(clock: Clock) -> None:
     api = Api({"u1": ["pending"], "v1": ["completed"]}, clock)
-    first = next(
-        iter(
-            wait_for(
-                ["u1", "v1"], api.get, models={"users", "visits"}, requested={}, timeout=60, interval=5, logger=LOGGER
-            )
-        )
-    )
+    first = next(wait_for(["u1", "v1"], api.get, models={"users", "visits"}, timeout=60, interval=5, logger=LOGGER))
     assert isinstance(first, Export)
     assert (first.id, clock.sleeps) == ("v1", [])
 

@@ -37,7 +37,10 @@ def test_failures_that_may_pass_are_retried(status: int) -> None:
         (403, "POST", "", "set request_exports to false"),
         (403, "GET", "", f"denied access to the exports .* environment_id {ENVIRONMENT}"),
         (403, "GET", "/abc", "denied access to export abc "),
-        (404, "GET", "/abc", f"export abc is not in environment {ENVIRONMENT}"),
+        (404, "GET", "/abc", rf"no such export \(404\): export abc is not in environment {ENVIRONMENT}"),
+        (410, "GET", "/abc", r"no such export \(410\)"),
+        (404, "GET", "/abc/download", r"no such export \(404\): export abc "),
+        (410, "GET", "", "Dynamic answered 410 to a GET of the exports"),
         (404, "GET", "", f"environment {ENVIRONMENT}. Check environment_id and api_url"),
         (404, "POST", "", "Check environment_id and api_url"),
         (422, "POST", "", "Dynamic answered 422 to a POST of the exports"),
@@ -49,7 +52,7 @@ def test_failures_that_may_pass_are_retried(status: int) -> None:
 def test_errors_say_what_to_do(status: int, method: str, path: str, advice: str) -> None:
     with pytest.raises(TapError, match=advice) as caught:
         check_response(response(status, method=method, path=path), ENVIRONMENT)
-    assert isinstance(caught.value, FileUnusable) == (status == 404 and bool(path))
+    assert isinstance(caught.value, FileUnusable) == (status in {404, 410} and bool(path))
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import re
 import socket
-import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tap_dynamic.download import partial
 from tap_dynamic.download.host import FileHost
 from tap_dynamic.errors import FileUnusable, TapError
+from tests.sockets import listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,27 +32,19 @@ ETAG = b'ETag: "1"\r\n'
 class Host:
     """A host that answers each request with what a function returns, and then closes the connection."""
 
-    def __init__(self, answer: Answer, server: socket.socket) -> None:
-        self.answer, self.server = answer, server
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
         self.requests: list[bytes] = []
-        self.port: int = server.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.port, self.url = 0, ""
 
-    def serve(self) -> None:
-        while True:
-            try:
-                peer, _ = self.server.accept()
-            except OSError:
-                return
-            with peer, contextlib.suppress(OSError):
-                request = b""
-                while b"\r\n\r\n" not in request:
-                    if not (block := peer.recv(1 << 16)):
-                        break
-                    request += block
-                self.requests.append(request)
-                peer.sendall(self.answer(request, len(self.requests)))
-                peer.shutdown(socket.SHUT_WR)
+    def handle(self, peer: socket.socket) -> None:
+        with peer:
+            request = b""
+            while b"\r\n\r\n" not in request and (block := peer.recv(1 << 16)):
+                request += block
+            self.requests.append(request)
+            peer.sendall(self.answer(request, len(self.requests)))
+            peer.shutdown(socket.SHUT_WR)
 
     @property
     def targets(self) -> list[bytes]:
@@ -63,15 +57,10 @@ class Host:
 
 @contextlib.contextmanager
 def serving(answer: Answer) -> Iterator[Host]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        host = Host(answer, server)
-        thread = threading.Thread(target=host.serve, daemon=True)
-        thread.start()
-        try:
-            yield host
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join(5)
+    host = Host(answer)
+    with listening(host.handle) as host.port:
+        host.url = f"http://127.0.0.1:{host.port}"
+        yield host
 
 
 @pytest.fixture(autouse=True)
@@ -185,6 +174,25 @@ def test_a_redirect_is_followed_as_it_was_signed(location: bytes, sent: bytes) -
         assert host.targets == [b"/first/x?a=%2b", sent]
 
 
+REFUSED: dict[bytes, tuple[str, int]] = {
+    # Location: the error, and the number of requests.
+    b"https://127.0.0.1:9/x?sig=1": ("is malformed or not http", 1),
+    b"file:///etc/passwd": ("is malformed or not http", 1),
+    b"http://[::1/": ("is malformed or not http", 1),
+    b"/again": ("redirects more than 5 times", 6),
+}
+
+
+@pytest.mark.parametrize(("location", "error", "count"), [(k, *v) for k, v in REFUSED.items()], ids=ascii)
+def test_a_redirect_that_is_not_followed(location: bytes, error: str, count: int) -> None:
+    with (
+        serving(lambda _, __: b"HTTP/1.1 302 x\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n") as host,
+        pytest.raises(TapError, match=error),
+    ):
+        fetch(f"{host.url}/x")
+    assert len(host.requests) == count
+
+
 # --- what is taken for the whole
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -235,24 +243,36 @@ def test_a_body_without_any_end_is_refused() -> None:
     assert not isinstance(caught.value, FileUnusable)
 
 
-def test_a_transfer_encoding_of_identity_changes_nothing() -> None:
-    answer = whole(b"", 0).replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: identity\r\n\r\n", 1)
-    with serving(lambda _, __: answer) as host:
+ENCODINGS: dict[bytes, bool] = {
+    b"Transfer-Encoding: identity": True,
+    b"Transfer-Encoding: identity, chunked": False,
+    b"Content-Encoding: utf-8": True,
+    b"Content-Encoding: aws-chunked": True,
+    b"Content-Encoding: gzip, br": False,
+}
+
+
+@pytest.mark.parametrize(("header", "is_read"), ENCODINGS.items(), ids=ascii)
+def test_which_encodings_are_read(header: bytes, *, is_read: bool) -> None:
+    answer = whole(b"", 0).replace(b"\r\n\r\n", b"\r\n" + header + b"\r\n\r\n", 1)
+    refused = contextlib.nullcontext() if is_read else pytest.raises(FileUnusable, match="an encoding")
+    with serving(lambda _, __: answer) as host, refused:
         assert fetch(f"{host.url}/x") == DATA
 
 
-def test_a_chunked_body_needs_no_etag_that_stays() -> None:
-    """The request for its size is answered by another replica: the last chunk proves the end."""
+@pytest.mark.parametrize("size", [b"-81", b"+81", b"0x81", b"8_1", b" 81", b"", b"81 81", b"81;" + b"x" * (1 << 16)])
+def test_a_malformed_size_of_a_chunk_is_refused(size: bytes) -> None:
+    with serving(lambda _, __: CHUNKED + size + b"\r\n" + DATA + b"\r\n0\r\n\r\n") as host, pytest.raises(TapError):
+        fetch(f"{host.url}/x")
+    assert len(host.requests) == 8
 
-    def answer(request: bytes, number: int) -> bytes:
-        tag = b'ETag: "%d"\r\n' % number
-        if b"\r\nRange:" in request:
-            return part(request, tag, data=DATA[:9])
-        return CHUNKED.replace(b"\r\n\r\n", b"\r\n" + tag + b"\r\n") + BODIES["plain"]
+
+def test_an_absurd_length_is_none() -> None:
+    def answer(request: bytes, _: int) -> bytes:
+        return part(request) if b"\r\nRange:" in request else OK + b"Content-Length: %b\r\n\r\n" % (b"9" * 5000) + DATA
 
     with serving(answer) as host:
         assert fetch(f"{host.url}/x") == DATA
-        assert len(host.requests) == 2
 
 
 def test_a_repeated_length_is_one() -> None:
@@ -272,31 +292,25 @@ def test_lengths_that_contradict_each_other_are_blamed_on_the_host() -> None:
 
 # --- parts
 
-UNASKED: dict[str, bytes] = {
-    "of the whole": b"bytes 0-%d/%d" % (len(DATA) - 1, len(DATA)),
-    "of an unknown size": b"bytes 0-%d/*" % (len(DATA) - 1),
+UNASKED: dict[bytes, list[bytes | None]] = {
+    # Content-Range of the first answer, and the ranges that are asked for.
+    b"bytes 0-%d/%d" % (len(DATA) - 1, len(DATA)): [None],
+    b"bytes 0-%d/*" % (len(DATA) - 1): [None, b"bytes=0-0"],
+    b"bytes 0-9/%d" % len(DATA): [None, b"bytes=10-"],
 }
 
 
-@pytest.mark.parametrize("content_range", UNASKED.values(), ids=UNASKED)
-def test_a_206_that_nobody_asked_for_is_read(content_range: bytes) -> None:
+@pytest.mark.parametrize(("content_range", "asked"), UNASKED.items(), ids=ascii)
+def test_a_206_that_nobody_asked_for_is_read(content_range: bytes, asked: list[bytes | None]) -> None:
+    body = DATA[:10] if b"-9/" in content_range else DATA
+    headers = ETAG + b"Content-Length: %d\r\nContent-Range: %b\r\n\r\n" % (len(body), content_range)
+
     def answer(request: bytes, _: int) -> bytes:
-        if b"\r\nRange:" in request:
-            return part(request)
-        headers = b"Content-Length: %d\r\nContent-Range: %b\r\n\r\n" % (len(DATA), content_range)
-        return b"HTTP/1.1 206 x\r\n" + headers + DATA
+        return part(request, ETAG) if b"\r\nRange:" in request else b"HTTP/1.1 206 x\r\n" + headers + body
 
     with serving(answer) as host:
         assert fetch(f"{host.url}/x") == DATA
-
-
-def test_a_206_of_a_part_that_nobody_asked_for_is_completed() -> None:
-    def answer(request: bytes, _: int) -> bytes:
-        return part(request if b"\r\nRange:" in request else b"Range: bytes=0-9", ETAG)
-
-    with serving(answer) as host:
-        assert fetch(f"{host.url}/x") == DATA
-        assert host.header(b"Range") == [None, b"bytes=10-"]
+        assert host.header(b"Range") == asked
 
 
 @pytest.mark.parametrize(
@@ -304,10 +318,7 @@ def test_a_206_of_a_part_that_nobody_asked_for_is_completed() -> None:
 )
 def test_a_206_that_does_not_begin_at_the_start_is_refused(content_range: bytes) -> None:
     head = b"HTTP/1.1 206 x\r\nContent-Length: 10\r\nContent-Range: " + content_range + b"\r\n\r\n"
-    with (
-        serving(lambda _, __: head + DATA[:10]) as host,
-        pytest.raises(TapError, match="another part of the file") as caught,
-    ):
+    with serving(lambda _, __: head + DATA[:10]) as host, pytest.raises(TapError, match="restarted 10 times") as caught:
         fetch(f"{host.url}/x")
     assert not isinstance(caught.value, FileUnusable)
 
@@ -333,32 +344,67 @@ def test_a_host_that_always_answers_200_starts_over() -> None:
         assert len(host.requests) == 4  # cut, If-Range, Range alone, the whole
 
 
-def test_replicas_with_an_etag_each_end_in_the_whole_file() -> None:
-    """Two replicas take turns, and each answer is cut: with a restart for each change it would never end."""
+def test_a_trickle_is_not_progress() -> None:
+    """Each answer is cut after a byte more."""
 
-    def answer(request: bytes, number: int) -> bytes:
-        tag = b'ETag: "%d"\r\n' % (number // 3 % 2)
-        condition = re.search(rb"If-Range: (.*)\r", request)
-        is_same = condition is None or condition[1] in tag
-        return half(request if is_same else b"", tag)
+    def answer(request: bytes, _: int) -> bytes:
+        whole_answer = part(request if b"\r\nRange:" in request else b"Range: bytes=0-", ETAG)
+        return whole_answer[: whole_answer.index(b"\r\n\r\n") + 5]
 
-    with serving(answer) as host:
-        assert fetch(f"{host.url}/x") == DATA
-        assert len(host.requests) < 40
+    with serving(answer) as host, pytest.raises(TapError, match="failed after 8 attempts"):
+        fetch(f"{host.url}/x")
 
 
-def test_an_object_that_changed_is_fetched_anew_as_one() -> None:
-    other = DATA[::-1]
+def test_a_host_that_stalls_is_asked_eight_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block takes longer than the window over which the rate is measured."""
+    clock = itertools.count(0, 61)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(partial, "READ_SIZE", 2000)
+    data = DATA * 1000
 
+    def answer(request: bytes, _: int) -> bytes:
+        return part(request if b"\r\nRange:" in request else b"Range: bytes=0-", ETAG, data=data)
+
+    with serving(answer) as host, pytest.raises(TapError, match=r"8 attempts .* less than 1,024 bytes per second"):
+        fetch(f"{host.url}/x")
+    assert host.header(b"Range")[7] == b"bytes=14000-"
+
+
+OTHERS: dict[str, tuple[bytes, bytes]] = {
+    # The object that the 206 is of: its ETag and bytes.
+    "another ETag": (b'ETag: "2"\r\n', DATA[::-1]),
+    "no ETag": (b"", DATA[::-1]),
+    "another size": (ETAG, DATA[::-1] * 2),
+    "the size that is here": (b'ETag: "2"\r\n', DATA[: -(-len(DATA) // 2)][::-1]),
+}
+
+
+@pytest.mark.parametrize(("tag", "other"), OTHERS.values(), ids=OTHERS)
+def test_an_object_that_changed_is_fetched_as_one(tag: bytes, other: bytes) -> None:
     def answer(request: bytes, number: int) -> bytes:
         if number == 1:
             return half(b"", ETAG)
         if b"\r\nRange:" in request:
-            return part(request, b'ETag: "2"\r\n', data=other)
+            return part(request, tag, data=other)
         return OK + b"Content-Length: %d\r\n\r\n" % len(other) + other
 
     with serving(answer) as host:
         assert fetch(f"{host.url}/x") == other
+
+
+def test_a_weak_etag_proves_nothing() -> None:
+    tag = b'ETag: W/"1"\r\n'
+    with serving(lambda _, number: half(b"", tag) if number == 1 else whole(b"", 0)) as host:
+        assert fetch(f"{host.url}/x") == DATA
+        assert host.header(b"Range") == [None, None]
+
+
+@pytest.mark.parametrize(("size", "is_whole"), [(10, False), (len(DATA), True), (999, True)])
+def test_the_head_of_a_file(size: int, *, is_whole: bool) -> None:
+    file_host = FileHost(user_agent="agent", timeout=(5, 5), schemes=("http",), logger=LOGGER)
+    with serving(lambda request, _: part(request, ETAG)) as host:
+        assert file_host.fetch_head(lambda: host.url, "Export x", size) == (DATA[:size], is_whole)
+        assert host.header(b"Range") == [b"bytes=0-%d" % (size - 1)]
 
 
 # --- gone, or not to be had now
@@ -376,16 +422,17 @@ def test_only_a_file_that_is_gone_for_good_is_unusable(status: int, kind: type[T
     with serving(lambda _, __: answer) as host, pytest.raises(TapError) as caught:
         fetch(f"{host.url}/x")
     assert type(caught.value) is kind
-    assert str(status) in str(caught.value)
+    assert str(status) in str(caught.value) or status == 416
 
 
-def test_an_expired_url_costs_no_byte() -> None:
+@pytest.mark.parametrize("status", [400, 401, 403, 410])
+def test_an_expired_url_costs_no_byte(status: int) -> None:
     urls = iter(["/old", "/new"])
 
     def answer(request: bytes, number: int) -> bytes:
         if number == 1:
             return half(b"", ETAG)
-        return b"HTTP/1.1 410 x\r\nContent-Length: 0\r\n\r\n" if b"/old" in request else part(request, ETAG)
+        return b"HTTP/1.1 %d x\r\nContent-Length: 0\r\n\r\n" % status if b"/old" in request else part(request, ETAG)
 
     with serving(answer) as host:
         file_host = FileHost(user_agent="agent", timeout=(5, 5), schemes=("http",), logger=LOGGER)
@@ -393,3 +440,8 @@ def test_an_expired_url_costs_no_byte() -> None:
             assert file.read() == DATA
         assert host.targets == [b"/old", b"/old", b"/new"]
         assert host.header(b"Range")[2] == b"bytes=%d-" % -(-len(DATA) // 2)
+
+
+def test_an_informational_response_is_asked_again() -> None:
+    with serving(lambda _, number: whole(b"", 0) if number > 1 else b"HTTP/1.1 103 x\r\n\r\n") as host:
+        assert fetch(f"{host.url}/x") == DATA

@@ -6,7 +6,6 @@ import gzip
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -59,15 +58,6 @@ def change(_: Sandbox, export: SandboxExport) -> list[Fault]:
     return [Fault("file", after=HALF), Fault("file", callback=swap)]
 
 
-def change_unnoticed(_: Sandbox, export: SandboxExport) -> list[Fault]:
-    """The same, but the store does not support If-Range and the new object has the same length."""
-
-    def swap() -> None:
-        export.data = USERS.replace(b"example.com", b"example.org")
-
-    return [Fault("file", after=HALF), Fault("file", callback=swap, if_range=False)]
-
-
 def keep_changing(sandbox: Sandbox, export: SandboxExport) -> list[Fault]:
     """The object changes each time the download makes progress."""
 
@@ -98,42 +88,6 @@ def redirect(target: str, times: int = 1) -> Faults:
 RETRY_NOW = {"Retry-After": "0"}
 
 
-def lose_etag(_: Sandbox, export: SandboxExport) -> list[Fault]:
-    """The store forgets the ETag, with a new object of the same length."""
-
-    def swap() -> None:
-        export.data, export.headers["ETag"] = USERS.replace(b"example.com", b"example.org"), ""
-
-    return [Fault("file", after=HALF), Fault("file", callback=swap, if_range=False)]
-
-
-def change_size(_: Sandbox, export: SandboxExport) -> list[Fault]:
-    """The store says that the object is the same, but it has another size."""
-
-    def swap() -> None:
-        export.data = csv_file("users", 400, seed=1)
-
-    export.headers["ETag"] = '"same"'
-    return [Fault("file", after=HALF), Fault("file", callback=swap)]
-
-
-def truncated_size(_: Sandbox, export: SandboxExport) -> list[Fault]:
-    """The connection ends in the size line of a chunk: what is there reads as the last chunk."""
-    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    body = head + b"%08x\r\n" % HALF + export.data[:HALF] + b"\r\n0000"
-    return [Fault("file", garbage=body), Fault("file", status=403), Fault("file", framing="chunked", ranges=False)]
-
-
-def unprobed(_: Sandbox, __: SandboxExport) -> list[Fault]:
-    """A chunked body shows its end, whatever the request for its size is answered."""
-    return [Fault("file", framing="chunked"), Fault("file", status=501)]
-
-
-def two_codings(_: Sandbox, export: SandboxExport) -> list[Fault]:
-    body = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity, chunked\r\n\r\n%x\r\n" % HALF + export.data[:HALF]
-    return [Fault("file", times=99, garbage=body)]
-
-
 HTML_PAGE = b"<html><body>Bad gateway for you@example.com</body></html>"
 NO_FAULT = inject()
 
@@ -141,24 +95,19 @@ DOWNLOADS = [
     Case("no fault", NO_FAULT),
     Case("cut in the middle", cut(HALF)),
     Case("cut before the first byte", cut(0)),
-    Case("cut after the first byte", cut(1)),
     Case("cut before the last byte", cut(len(USERS) - 1)),
     Case("cut twelve times", cut(*[5000] * 12)),
     Case("reset in the middle", cut(HALF, then="reset")),
     Case("stalled in the middle", cut(HALF, then="stall"), settings={"read_timeout": 0.3}),
     Case("cut, and the store does not support ranges", inject(Fault("file", after=HALF), Fault("file", ranges=False))),
     Case("cut, and the object changed", change),
-    Case("cut, and the object changed unnoticed", change_unnoticed),
     Case("the object keeps changing", keep_changing, "restarted 10 times"),
     Case("cut, and the URL expired", expire),
     Case("cut, and the store has no ETag", cut(HALF), headers={"ETag": ""}),
     Case("cut, and the ETag is weak", cut(HALF), headers={"ETag": 'W/"1"'}),
-    Case("gzip object", NO_FAULT, packed=True),
     Case("gzip object, cut", cut(3000, 3000), packed=True),
     Case("gzip file without Content-Encoding", NO_FAULT, data=gzip.compress(USERS)),
-    Case("chunked", inject(Fault("file", framing="chunked"))),
     Case("chunked, cut", cut(HALF, framing="chunked")),
-    Case("chunked, no ranges", inject(Fault("file", times=2, framing="chunked", ranges=False))),
     Case(
         "chunked, no ranges, cut",
         inject(
@@ -176,54 +125,21 @@ DOWNLOADS = [
     Case("file host: 403", respond("file", 403)),
     Case("file host: always 403", respond("file", 403, 99, headers=RETRY_NOW), "refuses fresh URLs (403)"),
     Case("file host: 503", respond("file", 503, 2, headers=RETRY_NOW)),
-    Case("file host: always 503", respond("file", 503, 99, headers=RETRY_NOW), "failed after 8 attempts"),
-    Case("file host: 429", respond("file", 429, 2, headers=RETRY_NOW)),
     Case("file host: 404", respond("file", 404), "the file is not there"),
-    Case("file host: 400", respond("file", 400)),
-    Case("file host: always 400", respond("file", 400, 99, headers=RETRY_NOW), "refuses fresh URLs (400)"),
-    Case("file host: 401", respond("file", 401)),
-    Case("file host: 410", respond("file", 410)),
-    Case("file host: always 410", respond("file", 410, 99), "answered 410 to a fresh URL: the file is gone"),
-    Case("cut, then 410", inject(Fault("file", after=HALF), Fault("file", status=410))),
+    Case("file host: always 410", respond("file", 410, 99), "refuses fresh URLs (410)"),
     Case("file host: 405", respond("file", 405), "answered 405 instead of the file"),
     Case("redirect", redirect("{fresh}&again=1")),
-    Case("redirect to another scheme", redirect("https://127.0.0.1:9/x?X-Amz-Signature=1"), "to another scheme"),
-    Case("redirect to a local file", redirect("file:///etc/passwd"), "to another scheme"),
-    Case("endless redirects", redirect("{fresh}", 99), "redirects more than 5 times"),
     Case(
-        "an unsupported encoding",
-        NO_FAULT,
-        "a Content-Encoding that the tap does not read",
-        headers={"Content-Encoding": "br"},
+        "redirect to another scheme", redirect("https://127.0.0.1:9/x?X-Amz-Signature=1"), "is malformed or not http."
     ),
-]
-# Added by name, so that the tables above stay short.
-DOWNLOADS += [
-    Case("cut, and the 206 has no ETag", lose_etag),
-    Case("cut, and the object has another size", change_size),
-    Case("chunked, cut within the size of a chunk", truncated_size),
-    Case("chunked, and the size can't be probed", unprobed),
-    Case("a Transfer-Encoding of two codings", two_codings, "a Transfer-Encoding that the tap does not read"),
-    Case("Content-Encoding: utf-8", NO_FAULT, headers={"Content-Encoding": "utf-8"}),
-    Case("Content-Encoding: aws-chunked", NO_FAULT, headers={"Content-Encoding": "aws-chunked"}),
-    Case("an informational response comes first", respond("file", 103)),
-    Case(
-        "a Content-Length of 5,000 digits",  # nothing says where the body ends
-        respond("file", 200, headers={"Content-Length": "9" * 5000}),
-        settings={"read_timeout": 0.3},
-    ),
-    Case("a redirect to nonsense", redirect("http://[::1/"), "a redirect of the file host, is malformed"),
-    Case("redirected five times", redirect("{fresh}&again=1", 5)),
 ]
 API = [
     Case("list: 429 with seconds", respond("list", 429, 2, headers=RETRY_NOW, body=HTML_PAGE)),
-    Case("list: 429 with a date", respond("list", 429, headers={"Retry-After": formatdate(0)})),
     Case(
         "list: 429 that asks for hours",
         respond("list", 429, 9, headers={"Retry-After": "7200"}),
         "failed after 1 attempt (last error: Dynamic answered 429 and asks to wait 7,200 seconds)",
     ),
-    Case("list: 503 with an HTML page", respond("list", 503, body=HTML_PAGE)),
     Case(
         "list: always 500",
         respond("list", 500, 99, headers=RETRY_NOW),
@@ -232,10 +148,8 @@ API = [
     Case("list: reset", inject(Fault("list", then="reset"))),
     Case("list: no response", inject(Fault("list", then="stall")), settings={"read_timeout": 0.3}),
     Case("list: 401", respond("list", 401), "Dynamic refused the API token (401)"),
-    Case("list: 403", respond("list", 403), "Dynamic denied access to the exports (403)"),
     Case("list: 404", respond("list", 404), "There is no such environment (404)"),
     Case("list: 200 with an HTML page", respond("list", 200, 2, body=HTML_PAGE)),
-    Case("list: 200 with half a list", respond("list", 200, body=b'{"exports": [{')),
     Case(
         "list: always 200 with an HTML page",
         respond("list", 200, 99, body=HTML_PAGE),
@@ -248,28 +162,17 @@ API = [
         respond("list", 302, headers={"Location": "http://127.0.0.1:9/"}),
         "a redirect. The token is not sent to another URL",
     ),
-    Case("export: 500", respond("get", 500, 2, headers=RETRY_NOW)),
     Case("export: 404", respond("get", 404), "There is no such export (404)"),
     Case("export: reset", inject(Fault("get", then="reset"))),
 ]
 BAD_FILES = [
     Case("JSON over several lines", NO_FAULT, "HTML, XML or JSON", b'\n {\n  "error": "secret"\n}'),
-    Case("a JSON array of users", NO_FAULT, "HTML, XML or JSON", b'[{"id": "secret"}]'),
-    Case("a JSON scalar", NO_FAULT, "no known column: it is text, not CSV", b'"secret"'),
-    Case("HTML after a byte-order mark", NO_FAULT, "HTML, XML or JSON", b"\xef\xbb\xbf " + HTML_PAGE),
     Case("plain text", NO_FAULT, "no known column: it is text, not CSV", b"Sorry, something secret went wrong.\n"),
     Case("a zip archive", NO_FAULT, "a zip archive, not CSV", b"PK\x03\x04secret"),
-    Case("UTF-16 without a mark", NO_FAULT, "UTF-16 or UTF-32", "id,email\r\n1,secret\r\n".encode("utf-16-le")),
     Case("no header", NO_FAULT, "the first row is not a header, but data", b"secret@example.com,secret\n"),
-    Case("a row of a million fields", NO_FAULT, "row 2: more than 65,536 fields", to_csv(HEAD) + b"a," * (1 << 21)),
     Case("a row too short", NO_FAULT, "row 2: 1 field, where the header has 2", to_csv([*HEAD, ["secret"]])),
-    Case("a row too long", NO_FAULT, "row 2: 3 fields, where the header has 2", to_csv([*HEAD, ["secret"] * 3])),
     Case("an unclosed quote", NO_FAULT, "row 2: an unclosed quote", to_csv(HEAD) + b'2,"secret\r\n3,x\r\n'),
-    Case("text after a quote", NO_FAULT, "row 2: malformed quotes", to_csv(HEAD) + b'2,"sec"ret\r\n'),
-    Case("bytes that are not UTF-8", NO_FAULT, "row 2: bytes that are not UTF-8", to_csv(HEAD) + b"2,secret\xff\r\n"),
-    Case("truncated UTF-8", NO_FAULT, "row 2: bytes that are not UTF-8", to_csv(HEAD) + b"2,secret\xc3"),
     Case("a header that is not UTF-8", NO_FAULT, "the header: bytes that are not UTF-8", b"id,\xff\r\n"),
-    Case("UTF-16", NO_FAULT, "the file is UTF-16 or UTF-32, not CSV", "id,email\r\n1,secret\r\n".encode("utf-16")),
     Case(
         "invalid UTF-8 after 3000 rows",
         NO_FAULT,
@@ -277,15 +180,6 @@ BAD_FILES = [
         b"id\n" + b"%d\n" * 3000 % (*range(3000),) + b"\xff\n",
     ),
     Case("an empty file", NO_FAULT, "the file is empty", b""),
-    Case("a file of blank lines", NO_FAULT, "the file is empty", b"\r\n\r\n"),
-    Case("an HTML page", NO_FAULT, "the file is HTML, XML or JSON, not CSV", HTML_PAGE),
-    Case(
-        "an XML error",
-        NO_FAULT,
-        "the file is HTML, XML or JSON, not CSV",
-        b'<?xml version="1.0"?><Error><Code>SlowDown</Code></Error>',
-    ),
-    Case("a JSON error", NO_FAULT, "the file is HTML, XML or JSON, not CSV", b'{"error": "gone"}'),
     Case("damaged gzip", NO_FAULT, "damaged gzip data", gzip.compress(USERS)[:-3000] + b"x" * 3000),
     Case(
         "gzip with a wrong checksum",
@@ -297,15 +191,9 @@ BAD_FILES = [
 ]
 GOOD_FILES = [
     Case("a byte-order mark", NO_FAULT, data=b"\xef\xbb\xbf" + USERS),
-    Case("a byte-order mark before a quote", NO_FAULT, data=b'\xef\xbb\xbf"id","email"\r\n"1","x"\r\n'),
-    Case("LF", NO_FAULT, data=b"id,email\n1,x\n2,y\n"),
-    Case("no final line break", NO_FAULT, data=b"id,email\r\n1,x\r\n2,y"),
-    Case("blank lines", NO_FAULT, data=b"\r\nid,email\r\n\r\n1,x\r\n\r\n\r\n2,y\r\n\r\n"),
     Case("only a header", NO_FAULT, data=b"user_id,user_email\r\n"),
     Case("line breaks in quotes", NO_FAULT, data=b'id,email\r\n1,"a\r\nb\nc\rd"\r\n2,y\r\n'),
-    Case("a field of a megabyte", NO_FAULT, data=to_csv([*HEAD, ["2", "x" * 1_000_000], ["3", "y"]])),
     Case("NA, null and 007 stay text", NO_FAULT, data=b"id,email\r\nNA,null\r\n007,None\r\n"),
-    Case("Unicode", NO_FAULT, data="id,email\r\n1,\u2028\x85 \U0001f600é\r\n".encode()),
 ]
 MATRIX = [*DOWNLOADS, *API, *BAD_FILES, *GOOD_FILES]
 
@@ -363,24 +251,19 @@ def test_nul_characters_are_dropped_with_one_warning(sandbox: Sandbox, tap: Tap)
 
 def test_insufficient_disk_space_fails_before_the_download(sandbox: Sandbox, tap: Tap) -> None:
     export = sandbox.add("users", USERS)
-    huge = str(10**15)
-    sandbox.faults = [Fault("file"), Fault("file", status=200, headers={"Content-Length": huge})]
+    huge = {"Content-Length": str(10**15)}
+    sandbox.faults = [Fault("file"), Fault("file", status=200, headers=huge, body=b"id")]
     run = tap()
     assert run.code == 1
     assert len(run.errors) == 1
-    assert f"export {export.id}: the file has 1,000,000,000,000,000 bytes, but only" in run.errors[0]
+    assert f"export {export.id}: the file does not fit into the" in run.errors[0]
 
 
-@pytest.mark.parametrize("delimiter", [";", "\t"])
-@pytest.mark.parametrize("quote", ["", '"'])
-def test_a_header_without_a_comma_names_the_delimiter(sandbox: Sandbox, tap: Tap, delimiter: str, quote: str) -> None:
-    rows = [["id", "email"], ["1", "a,b"], ["2", "c"]]
-    lines = (delimiter.join(f"{quote}{cell}{quote}" for cell in row) for row in rows)
-    export = sandbox.add("users", "\n".join(lines).encode())
+def test_a_header_without_a_comma_names_the_delimiter(sandbox: Sandbox, tap: Tap) -> None:
+    export = sandbox.add("users", b'"id";email\n1;"a,b"\n2;c\n')
     run = tap()
-    assert [[r["id"], r["email"]] for r in run.records("users")] == rows[1:]
-    name = "semicolon" if delimiter == ";" else "tab"
-    assert f"Export {export.id}: the delimiter is a {name}, because the header has no comma." in run.log
+    assert [[r["id"], r["email"]] for r in run.records("users")] == [["1", "a,b"], ["2", "c"]]
+    assert f"Export {export.id}: the delimiter is a semicolon, because the header has no comma." in run.log
 
 
 def test_a_malformed_entry_of_the_list_is_a_warning(sandbox: Sandbox, tap: Tap) -> None:
@@ -391,7 +274,7 @@ def test_a_malformed_entry_of_the_list_is_a_warning(sandbox: Sandbox, tap: Tap) 
     assert run.code == 0
     assert run.bookmark("users")["export_ids"] == [export.id]
     assert len([w for w in run.warnings if w.startswith("Entry ")]) == 2 * 4  # discovery and sync
-    assert "Entry 4 of the list of exports is ignored: its completedAt is malformed." in run.warnings
+    assert "Entry 4 of the list of exports is ignored: its completedAt is missing or malformed." in run.warnings
 
 
 def test_an_export_of_another_format_is_not_read(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
@@ -400,18 +283,6 @@ def test_an_export_of_another_format_is_not_read(sandbox: Sandbox, tap: Tap, doc
     assert run.errors == [f"Stream users, export {export.id}: its format is 'xlsx', not csv. Make a CSV export."]
     assert not run.of("SCHEMA", "users")
     assert not sandbox.count("file")
-
-
-def test_an_export_that_was_just_requested_may_not_be_found_yet(
-    sandbox: Sandbox, tap: Tap, documented: Message
-) -> None:
-    sandbox.faults = [Fault("get", times=4, status=404)]
-    run = tap(_catalog=documented, request_exports=True, poll_interval=0.01)
-    assert run.code == 0, run.log
-    assert run.records("users")
-    assert run.records("visits")
-    assert not sandbox.faults[0].times
-    assert sandbox.count("create") == 2
 
 
 def test_a_requested_export_that_vanished_later_is_an_error(sandbox: Sandbox, tap: Tap, documented: Message) -> None:

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from sandbox.data import csv_file
-from sandbox.server import Sandbox
+from tap_dynamic.errors import TapError
 from tap_dynamic.http.failures import CHECK_TLS, Failure, explain
-from tap_dynamic.http.session import new_session
-from tests.conftest import Tap
+from tap_dynamic.http.session import CA_VARIABLES, new_session
+from tests.sockets import listening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,29 +59,18 @@ def make_certificate(folder: Path, name: str, *, start: str = "20200101", end: s
 
 
 @contextlib.contextmanager
-def serving(certificate: Path, key: Path) -> Iterator[int]:
-    """Shake hands with each connection to a local port; yield the port."""
+def serving(certificate: Path, key: Path, requests: list[bytes]) -> Iterator[int]:
+    """Answer requests by TLS, and record them; yield the port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
 
-    def serve() -> None:
-        while True:
-            try:
-                peer, _ = server.accept()
-            except OSError:
-                return
-            with contextlib.suppress(OSError), context.wrap_socket(peer, server_side=True) as tls:
-                tls.recv(1 << 16)
-                tls.sendall(b"HTTP/1.1 204 x\r\n\r\n")
+    def handle(peer: socket.socket) -> None:
+        with context.wrap_socket(peer, server_side=True) as tls:
+            requests.append(tls.recv(1 << 16))
+            tls.sendall(b"HTTP/1.1 204 x\r\n\r\n")
 
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        try:
-            yield server.getsockname()[1]
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join(5)
+    with listening(handle) as port:
+        yield port
 
 
 PROBLEMS: dict[str, tuple[dict[str, str], bool, str | None]] = {
@@ -90,7 +78,6 @@ PROBLEMS: dict[str, tuple[dict[str, str], bool, str | None]] = {
     "good": ({}, True, None),
     "expired": ({"end": "20200102"}, True, "has expired"),
     "not valid yet": ({"start": "20480101"}, True, "is not valid yet"),
-    "of another address": ({"name": "IP:127.0.0.2"}, True, "is of another host"),
     "of a name": ({"name": "DNS:files.example"}, True, "is of another host"),
     "self-signed": ({}, False, "is not trusted"),
 }
@@ -100,40 +87,61 @@ PROBLEMS: dict[str, tuple[dict[str, str], bool, str | None]] = {
 def test_why_a_certificate_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: dict[str, str], problem: str | None, *, is_known: bool
 ) -> None:
-    monkeypatch.setenv("no_proxy", "*")
     certificate, key = make_certificate(tmp_path, **{"name": "IP:127.0.0.1", **made})
-    with serving(certificate, key) as port, contextlib.closing(new_session("agent")) as session:
-        session.verify = str(certificate) if is_known else True
-        url = f"https://127.0.0.1:{port}/x"
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate) if is_known else "")
+    received: list[bytes] = []
+    with serving(certificate, key, received) as port, contextlib.closing(new_session("agent")) as session:
+        request = session.prepare_url(f"https://127.0.0.1:{port}/x?sig=%2b", {})
         if problem is None:
-            assert session.open_url(url, {}, (5, 5)).status_code == 204
+            assert session.send(request, timeout=5).status_code == 204
+            assert received[0].startswith(b"GET /x?sig=%2b HTTP/1.1\r\n")
             return
         with pytest.raises(requests.RequestException) as raised:
-            session.open_url(url, {}, (5, 5))
+            session.send(request, timeout=5)
     reason = f"the TLS certificate of 127.0.0.1:{port} {problem}"
     assert explain(raised.value, f"127.0.0.1:{port}") == Failure(reason, CHECK_TLS)
 
 
-def test_a_private_certificate_authority(tmp_path: Path) -> None:
-    """Both hosts use https, and `REQUESTS_CA_BUNDLE` names the certificate."""
-    certificate, key = make_certificate(tmp_path, "IP:127.0.0.1")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    sandbox = Sandbox()
-    for server in sandbox._servers:  # noqa: SLF001 (only this test needs TLS)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    sandbox.api_url, sandbox.store_url = (
-        url.replace("http://", "https://") for url in (sandbox.api_url, sandbox.store_url)
-    )
-    with sandbox:
-        sandbox.add("users", csv_file("users", 5))
-        tap = Tap(sandbox, tmp_path)
-        trusted = tap(environment={"REQUESTS_CA_BUNDLE": str(certificate)})
-        assert trusted.code == 0, trusted.log
-        assert len(trusted.records("users")) == 5
-        untrusted = tap(environment={"REQUESTS_CA_BUNDLE": ""})
-    host = sandbox.api_url.split("/")[2]
-    assert untrusted.code == 1
-    reason = f"the TLS certificate of {host} is not trusted"
-    assert untrusted.errors == [f"A request to Dynamic failed: {reason}. {CHECK_TLS}"]
-    assert not untrusted.out
+def test_a_tunnel_of_a_proxy_is_sent_the_url_as_it_was_signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate, key = make_certificate(tmp_path, "DNS:files.example")
+    received: list[bytes] = []
+
+    def tunnel(peer: socket.socket) -> None:
+        received.append(peer.recv(1 << 16))
+        with socket.create_connection(("127.0.0.1", port)) as host:
+            peer.sendall(b"HTTP/1.1 200 x\r\n\r\n")
+            back = threading.Thread(target=pump, args=(host, peer))
+            back.start()
+            pump(peer, host)
+            back.join()
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    with serving(certificate, key, received) as port, listening(tunnel) as proxy_port:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy_port}")
+        monkeypatch.setenv("no_proxy", "")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        with contextlib.closing(new_session("agent")) as session:
+            request = session.prepare_url("https://files.example/a%2bb?sig=%2b", {})
+            assert session.send(request, timeout=5).status_code == 204
+    assert [r.split(b" HTTP/")[0] for r in received] == [b"CONNECT files.example:443", b"GET /a%2bb?sig=%2b"]
+
+
+@pytest.mark.parametrize("content", [None, "not a certificate"], ids=["missing", "malformed"])
+@pytest.mark.parametrize("variable", CA_VARIABLES)
+def test_certificates_that_cannot_be_read_are_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, content: str | None
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    if content:
+        bundle.write_text(content)
+    for name in CA_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(bundle))
+    with pytest.raises(TapError, match=f"^The environment variable {variable} names CA certificates that can't be"):
+        new_session("agent")

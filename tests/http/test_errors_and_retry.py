@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib.util
 import json
 import logging
 import random
 import re
-import shutil
 import socket
 import ssl
 import struct
-import subprocess
-import threading
 import time
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -27,16 +25,16 @@ from singer_sdk.exceptions import RetriableAPIError
 
 from tap_dynamic.errors import TapError, plural
 from tap_dynamic.http.failures import CHECK_PROXY, CHECK_TLS, Failure, explain, host_of, may_pass, status_of
-from tap_dynamic.http.retry import MAX_ATTEMPTS, MAX_TOTAL_WAIT, MAX_WAIT, Backoff, retry_after
+from tap_dynamic.http.retry import MAX_ATTEMPTS, MAX_WAIT, Backoff, retry_after
 from tap_dynamic.http.session import new_session
-from tap_dynamic.redaction import MAX_DETAIL, RedactingFilter, first_line, redact
+from tap_dynamic.redaction import MAX_DETAIL, first_line, redact, redact_record
 from tap_dynamic.singer.command import error_boundary
+from tests.sockets import listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-    Handler = Callable[[socket.socket], None]
+    from tests.sockets import Handler
 
 SECRET = "deadbeefcafe"  # noqa: S105 (nothing's token)
 TOKEN = f"dyn_{SECRET}"
@@ -52,21 +50,14 @@ NASTY: dict[str, str] = {
     "an absolute URL": f"GET {ABSOLUTE} failed",
     "a relative URL": f"GET {RELATIVE} failed",
     "a query alone": f"?{SIGNED}",
-    "a query without a name": f"https://h/x.csv?{SECRET}",
     "a query without a question mark": SIGNED,
     "a part of a query": f"expires=1&X-Amz-Signature={SECRET}&x=y",
     "of Google": f"https://h/x.csv?GoogleAccessId=a&Expires=1&Signature={SECRET}",
     "of Azure": f"https://h/x.csv?sv=2020&sig={SECRET}%3D&se=2030",
     "a security token": f"X-Amz-Security-Token={SECRET}",
-    "a parameter that is no signature": f"https://h/x.csv?email={SECRET}@h",
-    "two queries": f"https://h/?next=https://k/?q={SECRET}",
     "a fragment": f"https://h/x.csv?a=b#{SECRET}",
     "in another case": f"HTTPS://H/X?x-amz-signature={SECRET}",
-    "two URLs": f"{ABSOLUTE} and {RELATIVE}",
-    "in parentheses": f"({ABSOLUTE})",
-    "in single quotes": f"'{ABSOLUTE}'",
     "in double quotes": f'"{ABSOLUTE}"',
-    "in angle brackets": f"<{ABSOLUTE}>",
     "with brackets and commas": f"https://h/?a[0]=x,{SECRET}",
     "with a single quote": f"https://h/x.csv?filename='x.csv'&key={SECRET}",
     "in HTML": f'<a href="{ABSOLUTE.replace("&", "&amp;")}">',
@@ -75,18 +66,16 @@ NASTY: dict[str, str] = {
     "an encoded URL": quote(ABSOLUTE, safe=""),
     "an encoded URL, lower case": quote(ABSOLUTE, safe="").replace("%3F", "%3f"),
     "an encoded URL but for slashes": quote(ABSOLUTE),
-    "an encoded relative URL": quote(RELATIVE, safe=""),
     "an encoded part of a query": quote(f"expires=1&X-Amz-Signature={SECRET}", safe=""),
     "encoded twice": quote(quote(ABSOLUTE, safe=""), safe=""),
+    "a query encoded twice": quote(quote(f"https://h/x.csv?email={SECRET}", safe=""), safe=""),
     "in a parameter": f"https://h/login?next={quote(ABSOLUTE, safe='')}",
     # Tokens.
     "a token": f"the token {TOKEN} is wrong",
     "a header": f"Authorization: Bearer {TOKEN}",
     "a token with hyphens": f"dyn_a-b_c.d~{SECRET}",
     "a token in another case": f"DYN_{SECRET}",
-    "a token between commas": f"a,{TOKEN},b",
     "a token after a letter": f"x{TOKEN}",
-    "a token in quotes": f"'{TOKEN}'",
     "a token as a parameter": f"token={TOKEN}",
     "a token with a NUL": f"dy\0n_{SECRET}",
     "a token and a line break": f"{TOKEN}\n{TOKEN}",
@@ -168,7 +157,7 @@ LOGGED: list[tuple[str, tuple[Any, ...]]] = [
 @pytest.mark.parametrize(("message", "args"), LOGGED)
 def test_log_records_of_libraries_are_redacted(message: str, args: tuple[Any, ...]) -> None:
     record = logging.LogRecord("urllib3", logging.DEBUG, "", 0, message, args, (ValueError, ValueError(ABSOLUTE), None))
-    assert RedactingFilter().filter(record)
+    assert redact_record(record)
     assert SECRET not in logging.Formatter("%(message)s").format(record)
 
 
@@ -236,31 +225,6 @@ def test_what_ends_the_process_passes(end: BaseException) -> None:
 # --- failures of real requests
 
 URL_PATH = f"/exports/x.csv?{SIGNED}"
-PEERS: list[socket.socket] = []
-
-
-@contextlib.contextmanager
-def listening(handler: Handler) -> Iterator[int]:
-    """Pass each connection to a local port to a handler; yield the port."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            while True:
-                try:
-                    peer, _ = server.accept()
-                except OSError:
-                    return
-                with contextlib.suppress(OSError):
-                    handler(peer)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield server.getsockname()[1]
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
-    for peer in PEERS:
-        peer.close()
-    PEERS.clear()
 
 
 @contextlib.contextmanager
@@ -285,8 +249,8 @@ def crowded(_: Handler) -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def say_nothing(peer: socket.socket) -> None:
-    PEERS.append(peer)
+def say_nothing(_: socket.socket) -> None:
+    pass
 
 
 def close(peer: socket.socket) -> None:
@@ -300,14 +264,11 @@ def reset(peer: socket.socket) -> None:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def answer(response: bytes, *, then: Handler = close) -> Handler:
+def answer(response: bytes, *, then: Handler = socket.socket.close) -> Handler:
     def handle(peer: socket.socket) -> None:
         peer.recv(1 << 16)
         peer.sendall(response)
-        if then is close:
-            peer.close()
-        else:
-            then(peer)
+        then(peer)
 
     return handle
 
@@ -320,12 +281,7 @@ FAILURES: dict[str, tuple[str, Callable[[Handler], contextlib.AbstractContextMan
     "nothing listens, TLS": ("https", closed, close, "HOST refused the connection"),
     "accepts no connection": ("http", crowded, close, "HOST did not accept a connection within connect_timeout"),
     "says nothing": ("http", listening, say_nothing, "HOST sent nothing within read_timeout"),
-    "stalls in its answer": (
-        "http",
-        listening,
-        answer(PARTIAL, then=say_nothing),
-        "HOST sent nothing within read_timeout",
-    ),
+    "stalls": ("http", listening, answer(PARTIAL, then=say_nothing), "HOST sent nothing within read_timeout"),
     "says nothing in the TLS handshake": ("https", listening, say_nothing, ".*HOST.* within connect_timeout"),
     "closes in the TLS handshake": ("https", listening, close, "the TLS handshake with HOST failed"),
     "resets in the TLS handshake": ("https", listening, reset, "HOST reset the connection"),
@@ -362,21 +318,12 @@ def test_why_a_request_failed(
     text = explain(error, host_of(url)).reason
     assert explain(error, "h").advice is None
     assert status_of(error) is None
-    assert SECRET not in text
-    assert "?" not in text
-    assert "\n" not in text
     pattern = reason.replace("HOST", re.escape(host_of(url)))
     assert re.fullmatch(pattern, text), text
 
 
-def test_a_name_that_can_not_be_resolved() -> None:
-    error = failure_of(f"https://does-not-exist.invalid{URL_PATH}")
-    assert explain(error, "does-not-exist.invalid").reason == "the name does-not-exist.invalid can't be resolved"
-    assert explain(error, "h").advice is None
-
-
 # status: whether another attempt may succeed
-CONNECTS = {407: False, 401: False, 403: False, 400: False, 408: True, 429: True, 500: True, 502: True, 503: True}
+CONNECTS = {407: False, 403: False, 408: True, 503: True}
 
 
 @pytest.mark.parametrize(("status", "is_retried"), CONNECTS.items())
@@ -384,21 +331,12 @@ def test_a_proxy_that_refuses_to_connect_is_named(status: int, *, is_retried: bo
     with listening(answer(b"HTTP/1.1 %d %b\r\n\r\n" % (status, SECRET.encode()))) as port:
         proxy = f"http://user:{SECRET}@127.0.0.1:{port}"
         error = failure_of(f"https://files.example{URL_PATH}", proxies={"https": proxy})
-    failure = explain(error, "files.example")
-    assert failure.reason == f"the proxy answered {status} instead of connecting to files.example"
-    assert failure.advice == (None if is_retried else CHECK_PROXY)
+    failed = explain(error, "files.example")
+    assert failed.reason == f"the proxy answered {status} instead of connecting to files.example"
+    assert failed.advice == (None if is_retried else CHECK_PROXY)
 
 
-PROXIES = [
-    "http://127.0.0.1:port",
-    "http://h:99999",
-    "http://",
-    "foo://h:1",
-    "http://[::1",
-    "http://a b:1",
-    "x y",
-    "//",
-]
+PROXIES = ["http://127.0.0.1:port", "http://h:99999", "http://", "foo://h:1", "http://[::1", "http://a b:1", "//"]
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -407,8 +345,26 @@ def test_a_malformed_proxy_is_not_blamed_on_the_host(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(f"{scheme}_proxy", proxy)
     monkeypatch.setenv("no_proxy", "")
     with contextlib.closing(new_session("agent")) as session, pytest.raises(requests.RequestException) as raised:
-        session.open_url(f"{scheme}://files.example{URL_PATH}", {}, (1, 1))
+        session.send(session.prepare_url(f"{scheme}://files.example{URL_PATH}", {}), timeout=1)
     assert explain(raised.value, "files.example") == Failure("the URL of the proxy is malformed", CHECK_PROXY)
+
+
+def test_a_name_that_can_not_be_resolved() -> None:
+    failed = explain(failure_of(f"https://does-not-exist.invalid{URL_PATH}"), "does-not-exist.invalid")
+    assert failed == Failure("the name does-not-exist.invalid can't be resolved")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("socks") is not None, reason="PySocks is installed")
+def test_a_proxy_that_needs_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    with contextlib.closing(new_session("agent")) as session, pytest.raises(requests.RequestException) as raised:
+        session.send(session.prepare_url(f"https://files.example{URL_PATH}", {}), timeout=1)
+    assert explain(raised.value, "h") == Failure("the proxy is of a kind that needs another package", CHECK_PROXY)
+
+
+def test_a_value_error_that_is_a_cause_is_not_of_the_url() -> None:
+    assert explain(requests.ConnectionError(ValueError()), "h") == Failure("h closed the connection")
 
 
 def test_a_proxy_that_refuses_the_connection() -> None:
@@ -416,44 +372,6 @@ def test_a_proxy_that_refuses_the_connection() -> None:
         error = failure_of(f"http://h.invalid{URL_PATH}", proxies={"http": f"http://127.0.0.1:{port}"})
     assert explain(error, "h.invalid").reason == "the proxy can't be used for h.invalid"
     assert explain(error, "h").advice is None
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A self-signed certificate of 127.0.0.1, and its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("makes a certificate with the openssl command")
-    folder = tmp_path_factory.mktemp("certificate")
-    files = folder / "certificate.pem", folder / "key.pem"
-    options = ["-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(files[0]), "-keyout", str(files[1])]
-    subprocess.run([openssl, "req", "-x509", *options, *names], check=True, capture_output=True)
-    return files
-
-
-CERTIFICATES = [("127.0.0.1", False, "is not trusted"), ("localhost", True, "is of another host")]
-
-
-@pytest.mark.parametrize(("host", "is_trusted", "problem"), CERTIFICATES, ids=["self-signed", "of another name"])
-def test_only_a_certificate_that_is_not_trusted_is_final(
-    certificate: tuple[Path, Path], host: str, problem: str, *, is_trusted: bool
-) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-
-    def handle(peer: socket.socket) -> None:
-        with context.wrap_socket(peer, server_side=True) as tls:
-            tls.recv(1 << 16)
-            tls.sendall(OK + b"Content-Length: 0\r\n\r\n")
-
-    with listening(handle) as port:
-        url = f"https://{host}:{port}{URL_PATH}"
-        error = failure_of(url, verify=str(certificate[0]) if is_trusted else True)
-        own = requests.get(f"https://127.0.0.1:{port}/", verify=str(certificate[0]), timeout=5)
-    assert own.status_code == 200
-    assert explain(error, "h").advice
-    assert explain(error, host_of(url)).reason == f"the TLS certificate of {host}:{port} {problem}"
 
 
 MALFORMED = ["http://[::1", "files.example", "http://h:99999", "ftp://h", "https://", f"http://{'a' * 64}.invalid"]
@@ -490,70 +408,40 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def answered(status: int, after: str | None = None) -> RetriableAPIError:
-    """The failure of a request that was answered."""
+def answered(status: int, after: str | None = None, date: str | None = None) -> requests.Response:
+    """A response with `Retry-After` and `Date`."""
     response = requests.Response()
     response.status_code = status
-    if after is not None:
-        response.headers["Retry-After"] = after
-    return RetriableAPIError(f"Dynamic answered {status}", response)
+    response.headers.update({k: v for k, v in (("Retry-After", after), ("Date", date)) if v is not None})
+    return response
 
 
-def http_date(seconds: int) -> str:
-    """A date in the future."""
-    return format_datetime(datetime.now(timezone.utc) + timedelta(seconds=seconds), usegmt=True)
+def failure(status: int, after: str | None = None) -> RetriableAPIError:
+    return RetriableAPIError(f"Dynamic answered {status}", answered(status, after))
 
 
-RETRY_AFTER: list[tuple[str | None, float | None]] = [
-    ("0", 0),
-    ("7", 7),
-    (" 120 ", 120),
-    ("21600", 21600),
-    ("Wed, 21 Oct 2015 07:28:00 GMT", 0),  # in the past
-    *((text, None) for text in (None, "", " ", "soon", "-5", "1.5", "nan", "1e3", "21 Oct")),
-]
-
-
-@pytest.mark.parametrize(("header", "seconds"), RETRY_AFTER, ids=lambda value: str(value)[:30])
-def test_seconds_of_retry_after(header: str | None, seconds: float | None) -> None:
-    response = answered(429, header).response
-    assert response is not None
-    assert retry_after(response) == seconds
-
-
-@pytest.mark.parametrize("header", ["86400", "9" * 400, http_date(10**6)], ids=["a day", "absurd", "a date"])
-def test_a_longer_wait_is_beyond_every_budget(header: str) -> None:
-    response = answered(429, header).response
-    assert response is not None
-    assert (retry_after(response) or 0) > MAX_TOTAL_WAIT
-
-
-def test_a_date_in_retry_after() -> None:
-    response = answered(503, http_date(100)).response
-    assert response is not None
-    assert retry_after(response) == pytest.approx(100, abs=2)
-
-
-DATES: list[tuple[str, str | None, float]] = [
-    # Retry-After, Date, seconds: counted from the clock of the host, not from this machine's.
-    ("Wed, 21 Oct 2015 07:30:00 GMT", "Wed, 21 Oct 2015 07:28:00 GMT", 120),
+PAST = "Wed, 21 Oct 2015 07:28:00 GMT"
+RETRY_AFTER: list[tuple[str | None, str | None, float]] = [
+    # Retry-After, Date, seconds.
+    *((text, None, 0) for text in (None, "", " ", "soon", "-5", "1.5", "nan", "1e3", "21 Oct")),
+    ("7", None, 7),
+    (" 120 ", None, 120),
+    ("86400", None, 86400),
+    ("9" * 400, None, float("inf")),
+    (format_datetime(datetime.now(timezone.utc) + timedelta(days=99), usegmt=True), None, 99 * 86400),
+    (PAST, None, 0),
+    # A date counts from the clock of the host, not from this machine's.
+    ("Wed, 21 Oct 2015 07:30:00 GMT", PAST, 120),
     ("Wed, 21 Oct 2099 07:30:00 GMT", "Wed, 21 Oct 2099 07:28:00 GMT", 120),
     ("Wednesday, 21-Oct-15 07:30:00 GMT", "Wed Oct 21 07:28:00 2015", 120),
-    ("Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:30:00 GMT", 0),
-    ("Wed, 21 Oct 2015 07:28:00 GMT", "noon", 0),
-    ("Wed, 21 Oct 2015 07:28:00 GMT", None, 0),
+    (PAST, "Wed, 21 Oct 2015 07:30:00 GMT", 0),
+    (PAST, "noon", 0),
 ]
 
 
-@pytest.mark.parametrize(("after", "date", "seconds"), DATES)
-def test_a_date_in_retry_after_counts_from_the_date_of_the_response(
-    after: str, date: str | None, seconds: float
-) -> None:
-    response = answered(503, after).response
-    assert response is not None
-    if date:
-        response.headers["Date"] = date
-    assert retry_after(response) == seconds
+@pytest.mark.parametrize(("after", "date", "seconds"), RETRY_AFTER, ids=lambda value: str(value)[:30])
+def test_seconds_of_retry_after(after: str | None, date: str | None, seconds: float) -> None:
+    assert retry_after(answered(429, after, date)) == pytest.approx(seconds, rel=1e-4)
 
 
 STATUSES = {100: True, 103: True, 200: False, 206: False, 302: False, 400: False, 404: False, 407: False, 408: True}
@@ -575,11 +463,11 @@ def test_a_certificate_that_fails_another_check_is_refused_with_its_reason() -> 
 def test_waits_double_up_to_a_limit_with_full_jitter(clock: Clock) -> None:
     backoff = Backoff("The download", "h", LOGGER)
     for _ in range(MAX_ATTEMPTS - 1):
-        backoff.wait(answered(500))
+        backoff.wait(failure(500))
     assert clock.ranges == [(0, high) for high in (1, 2, 4, 8, 16, 30, 30)]
     assert max(clock.sleeps) == MAX_WAIT
     with pytest.raises(TapError) as raised:
-        backoff.wait(answered(500))
+        backoff.wait(failure(500))
     assert str(raised.value) == (
         "The download failed after 8 attempts (last error: Dynamic answered 500). No data was lost; run again later."
     )
@@ -588,16 +476,16 @@ def test_waits_double_up_to_a_limit_with_full_jitter(clock: Clock) -> None:
 
 WAITS: dict[str, tuple[list[str | None], list[float], str | None]] = {
     # name: (Retry-After of each failure, waits, a part of the error)
-    "none": ([None], [1], None),
     "seconds: a floor beneath the backoff": (["7", "0"], [7, 2], None),
-    "less than the backoff": ([None, None, "1"], [1, 2, 4], None),
-    "invalid: jitter": (["soon", "9x"], [1, 2], None),
     "then none: jitter of that attempt": (["7", None], [7, 2], None),
     "just within the budget": (["600"], [600], None),
-    "beyond the budget": (["601"], [], "1 attempt (last error: Dynamic answered 429 and asks to wait 601 seconds)"),
+    "beyond the budget": (
+        ["601"],
+        [],
+        "The request failed after 1 attempt (last error: Dynamic answered 429 and asks to wait 601 seconds)",
+    ),
     "the sum is beyond the budget": (["300", "200", "101"], [300, 200], "after 3 attempts"),
     "the sum is within the budget": (["300", "200", "100"], [300, 200, 100], None),
-    "thousands": (["7200"], [], "asks to wait 7,200 seconds"),
 }
 
 
@@ -609,24 +497,19 @@ def test_retry_after_is_honoured_within_a_budget(
     message = None
     try:
         for header in headers:
-            backoff.wait(answered(429, header))
+            backoff.wait(failure(429, header))
     except TapError as error:
         message = str(error)
     assert clock.sleeps == sleeps
-    assert sum(clock.sleeps) <= MAX_TOTAL_WAIT
-    if problem is None:
-        assert message is None
-    else:
-        assert message is not None
-        assert problem in message
-        assert message.startswith("The request failed after ")
+    assert (message is None) == (problem is None)
+    assert (problem or "") in (message or "")
 
 
 def test_progress_restores_the_budget(clock: Clock) -> None:
     backoff = Backoff("The download", "h", LOGGER)
     for _ in range(3):
         for _ in range(MAX_ATTEMPTS - 1):
-            backoff.wait(answered(500, "80"))
+            backoff.wait(failure(500, "80"))
         backoff.reset()
     assert clock.sleeps == [80] * 3 * (MAX_ATTEMPTS - 1)
 
