@@ -366,7 +366,6 @@ KEY_PROBLEMS: dict[str, tuple[tuple[str, ...], str, list[str], str | None]] = {
     "two columns, the second empty": (("a", "b"), "a,b", ["1,2", "1,", "2,"], None),
     "two columns, one missing": (("id", "b"), "id,c", ["1,2"], "has no column 'b'"),
     "a column and the row number": (("id", "_sdc_row_number"), "id,x", ["1,a", "1,b"], None),
-    "a column and the row number, empty": (("id", "_sdc_row_number"), "id,x", ["1,a", ",b"], "empty in row 2"),
     "the export's id distinguishes no rows": (("_sdc_export_id",), "x", ["a", "b"], "the same in all rows"),
     "the export's id and a column": (("_sdc_export_id", "id"), "id,x", ["1,a", "1,b"], "rows 1 and 2"),
 }
