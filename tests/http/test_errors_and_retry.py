@@ -439,7 +439,7 @@ RETRY_AFTER: list[tuple[str | None, str | None, float]] = [
 ]
 
 
-@pytest.mark.parametrize(("after", "date", "seconds"), RETRY_AFTER, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(("after", "date", "seconds"), RETRY_AFTER, ids=range(len(RETRY_AFTER)))
 def test_seconds_of_retry_after(after: str | None, date: str | None, seconds: float) -> None:
     assert retry_after(answered(429, after, date)) == pytest.approx(seconds, rel=1e-4)
 
