@@ -63,7 +63,7 @@ class SignsOfLife:
             now = time.monotonic()
             if now - self.written_at >= INTERVAL:
                 self.written_at = now
-                names = ", ".join(nodeid.rpartition("::")[2] for nodeid in self.running) or "the processes start"
+                names = ", ".join(nodeid.rpartition("::")[2] for nodeid in self.running) or "processes start or end"
                 self.terminal.write_line(f"\n{now - self.started_at:.0f} s: {names}")
 
 
