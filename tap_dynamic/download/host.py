@@ -134,13 +134,16 @@ class Transfer:
                 if part.read(response, self._probe_size, progress):
                     return True
             error: Exception = RetriableAPIError(f"the connection closed after {part.received:,} bytes")
-        except ChangedError as changed:
+        except RangeIgnoredError:
             # Some hosts answer 200 to `If-Range`. The ETag of a 206 proves the object as well.
-            if isinstance(changed, RangeIgnoredError) and self.sends_if_range:
+            if self.sends_if_range:
                 self.sends_if_range = False
-            elif part.received and self.mismatches < MAX_MISMATCHES:
-                self.mismatches += 1
             else:
+                self._restart()
+            return False
+        except ChangedError:
+            self.mismatches += 1
+            if not part.received or self.mismatches > MAX_MISMATCHES:
                 self._restart()
             return False
         except RETRIED as caught:

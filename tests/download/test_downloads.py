@@ -344,6 +344,20 @@ def test_a_host_that_always_answers_200_starts_over() -> None:
         assert len(host.requests) == 4  # cut, If-Range, Range alone, the whole
 
 
+def test_replicas_with_an_etag_each_end_in_the_whole_file() -> None:
+    """Two replicas take turns, and each answer is cut: with a restart for each change it would never end."""
+
+    def answer(request: bytes, number: int) -> bytes:
+        tag = b'ETag: "%d"\r\n' % (number // 3 % 2)
+        condition = re.search(rb"If-Range: (.*)\r", request)
+        is_same = condition is None or condition[1] in tag
+        return half(request if is_same else b"", tag)
+
+    with serving(answer) as host:
+        assert fetch(f"{host.url}/x") == DATA
+        assert len(host.requests) < 40
+
+
 def test_a_trickle_is_not_progress() -> None:
     """Each answer is cut after a byte more."""
 
