@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from datetime import datetime, timezone
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Stream
@@ -35,10 +36,13 @@ class DynamicStream(Stream):
         super().__init__(tap, **kwargs)
         self.version: int | None = None
         """The version of the table, where messages have one."""
-        self.deselected: list[tuple[str, ...]] = []
-        """The paths of what is removed from each record."""
         self.passed = set[str]()
         """The streams of maps that got a record of the export at hand."""
+
+    @cached_property
+    def deselected(self) -> list[tuple[str, ...]]:
+        """The paths of what is removed from each record."""
+        return [path for path, chosen in self.mask.items() if path and not chosen]
 
     @property
     def is_dry_run(self) -> bool:

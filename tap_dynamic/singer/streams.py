@@ -117,7 +117,6 @@ class ExportsStream(DynamicStream, RESTStream[None]):
             found = describe_exports(exports, self.api.environment_id)
             log_verdicts({self.name: (found, True), **{n: loader.verdict for n, loader in loaders.items()}})
         if not (self.failures and self.is_dry_run):  # the SDK stops a dry run after one record
-            self.deselected = [path for path, chosen in self.mask.items() if path and not chosen]
             yield from (dict(export.record) for export in exports)
 
     @override
