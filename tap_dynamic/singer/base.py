@@ -8,9 +8,9 @@ from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from singer_sdk import Stream
+from singer_sdk import Stream, Tap
 from singer_sdk.helpers._catalog import get_selected_schema
-from singer_sdk.mapper import RemoveRecordTransform
+from singer_sdk.mapper import RemoveRecordTransform, StreamMap
 from singer_sdk.singerlib import RecordMessage
 from typing_extensions import override
 
@@ -21,10 +21,8 @@ from tap_dynamic.singer.records import UnfitError, drop_parts, fit_record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from singer_sdk import Tap
     from singer_sdk.helpers._batch import BatchConfig
     from singer_sdk.helpers.types import Record
-    from singer_sdk.mapper import StreamMap
 
     from tap_dynamic.output.batches import BatchWriter
 

@@ -15,19 +15,19 @@ from typing_extensions import override
 
 from tap_dynamic.errors import FileUnusable, TapError, plural
 from tap_dynamic.file.reader import ROWS_PER_CHUNK, CsvFile
-from tap_dynamic.load.plan import Load, check_deleted
+from tap_dynamic.load.plan import Load, LoadPlan, check_deleted
 from tap_dynamic.load.prepare import prepare_load
 from tap_dynamic.load.rows import Tally, read_chunks
 from tap_dynamic.load.state import RowState
 from tap_dynamic.load.summary import Summary
-from tap_dynamic.output.sinks import batch_sink, each_record_sink, record_sink
+from tap_dynamic.output.sinks import Sink, batch_sink, each_record_sink, record_sink
 from tap_dynamic.redaction import first_line
 from tap_dynamic.schemas import KEY_CANDIDATES, SCHEMAS
 from tap_dynamic.singer.base import DynamicStream
 from tap_dynamic.singer.catalog import parse_catalog
 from tap_dynamic.singer.records import register_maps
 from tap_dynamic.table.fit import documented_layout
-from tap_dynamic.table.layout import Note
+from tap_dynamic.table.layout import Layout, Note
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -35,14 +35,11 @@ if TYPE_CHECKING:
     from singer_sdk import Tap
     from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
     from singer_sdk.helpers.types import Context, Record
-    from singer_sdk.singerlib import Catalog as SingerCatalog
+    from singer_sdk.singerlib import Catalog
 
     from tap_dynamic.api.client import ExportsApi
     from tap_dynamic.api.exports import Export
     from tap_dynamic.download.host import FileHost
-    from tap_dynamic.load.plan import LoadPlan
-    from tap_dynamic.output.sinks import Sink
-    from tap_dynamic.table.layout import Layout
 
 
 class RowStream(DynamicStream):
@@ -68,7 +65,7 @@ class RowStream(DynamicStream):
     # --- what catalog and state say
 
     @override
-    def apply_catalog(self, catalog: SingerCatalog) -> None:
+    def apply_catalog(self, catalog: Catalog) -> None:
         super().apply_catalog(catalog)
         self.replication_key = "_sdc_exported_at"
 
