@@ -1,3 +1,1 @@
 """One run, and one load."""
-
-from __future__ import annotations

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from tap_dynamic.errors import FileUnusable
-from tap_dynamic.load.index import Counts, key_digests, row_hashes
+from tap_dynamic.load.index import Counts, RowIndex, key_digests, row_hashes
 from tap_dynamic.load.rows import numbered_rows
 from tap_dynamic.settings import SHAPING_SETTINGS
 from tap_dynamic.table.columns import column_names
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from tap_dynamic.file.reader import CsvFile
-    from tap_dynamic.load.index import RowIndex
     from tap_dynamic.table.layout import Column, Layout
 
 

@@ -20,7 +20,7 @@ from tap_dynamic.table.columns import (
 )
 from tap_dynamic.table.convert import read_keys, reads_as
 from tap_dynamic.table.fit import afresh_note, file_names, fit_layout, insists_on_type, unknown_file_problem
-from tap_dynamic.table.layout import Column, Note
+from tap_dynamic.table.layout import Column, Layout, Note
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from tap_dynamic.file.reader import CsvFile
     from tap_dynamic.file.sample import Sample
     from tap_dynamic.load.plan import Load
-    from tap_dynamic.table.layout import Layout
 
 
 class Proof(NamedTuple):

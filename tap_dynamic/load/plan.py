@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tap_dynamic.errors import TapError
-from tap_dynamic.load.changes import Rows
+from tap_dynamic.load.changes import Changes, Rows
 from tap_dynamic.load.selection import between, is_newest
-from tap_dynamic.load.state import Holding
-from tap_dynamic.table.layout import Layout, Note
+from tap_dynamic.load.state import Holding, RowState
+from tap_dynamic.table.layout import Layout, Note, StreamCatalog
 
 if TYPE_CHECKING:
     import logging
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 
     from tap_dynamic.api.exports import Export
     from tap_dynamic.file.reader import CsvFile
-    from tap_dynamic.load.changes import Changes
     from tap_dynamic.load.index import Counts
-    from tap_dynamic.load.state import RowState
-    from tap_dynamic.table.layout import Properties, StreamCatalog
+    from tap_dynamic.table.layout import Properties
 
 MAX_COMPARED = 30
 """Earlier exports that a file is compared with; each is a download."""

@@ -8,7 +8,7 @@ from tap_dynamic.errors import FileUnusable
 from tap_dynamic.load.changes import find_changes, fingerprint_of
 from tap_dynamic.load.fitting import fit_file
 from tap_dynamic.load.index import RowIndex
-from tap_dynamic.load.plan import plan_comparison, plan_load
+from tap_dynamic.load.plan import Load, LoadPlan, plan_comparison, plan_load
 from tap_dynamic.table.layout import with_deletions
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tap_dynamic.file.reader import CsvFile
-    from tap_dynamic.load.plan import Load, LoadPlan
 
 
 def prepare_load(load: Load, fetch: Callable[[str, str], CsvFile], stack: contextlib.ExitStack) -> LoadPlan:

@@ -8,7 +8,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from tap_dynamic.errors import plural
-from tap_dynamic.file.reader import ROWS_PER_CHUNK
+from tap_dynamic.file.reader import ROWS_PER_CHUNK, CsvFile
 from tap_dynamic.load.index import RowIndex, key_digests
 from tap_dynamic.progress import ProgressLogger
 from tap_dynamic.table.convert import convert_readable, convert_rows, count_repairs, key_texts
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Iterator, Sequence
 
-    from tap_dynamic.file.reader import CsvFile
     from tap_dynamic.load.changes import Rows
     from tap_dynamic.load.plan import LoadPlan
 

@@ -1,3 +1,1 @@
 """What the SDK sees: streams, catalog, discovery."""
-
-from __future__ import annotations

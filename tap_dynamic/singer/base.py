@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 from datetime import datetime, timezone
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from singer_sdk import Stream
+from singer_sdk import Stream, Tap
 from singer_sdk.helpers._catalog import get_selected_schema
-from singer_sdk.mapper import RemoveRecordTransform
+from singer_sdk.mapper import RemoveRecordTransform, StreamMap
 from singer_sdk.singerlib import RecordMessage
 from typing_extensions import override
 
@@ -20,10 +21,8 @@ from tap_dynamic.singer.records import UnfitError, drop_parts, fit_record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from singer_sdk import Tap
     from singer_sdk.helpers._batch import BatchConfig
     from singer_sdk.helpers.types import Record
-    from singer_sdk.mapper import StreamMap
 
     from tap_dynamic.output.batches import BatchWriter
 
@@ -35,10 +34,13 @@ class DynamicStream(Stream):
         super().__init__(tap, **kwargs)
         self.version: int | None = None
         """The version of the table, where messages have one."""
-        self.deselected: list[tuple[str, ...]] = []
-        """The paths of what is removed from each record."""
         self.passed = set[str]()
         """The streams of maps that got a record of the export at hand."""
+
+    @cached_property
+    def deselected(self) -> list[tuple[str, ...]]:
+        """The paths of what is removed from each record."""
+        return [path for path, chosen in self.mask.items() if path and not chosen]
 
     @property
     def is_dry_run(self) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from singer_sdk.singerlib import Schema
-from singer_sdk.singerlib.catalog import Metadata
+from singer_sdk.singerlib import Catalog, CatalogEntry, Schema
+from singer_sdk.singerlib.catalog import Metadata, SelectionMask
 
 from tap_dynamic.api.exports import MODELS
 from tap_dynamic.schemas import SCHEMAS
@@ -14,9 +14,6 @@ from tap_dynamic.table.layout import StreamCatalog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from singer_sdk.singerlib import Catalog, CatalogEntry
-    from singer_sdk.singerlib.catalog import SelectionMask
 
 
 def complete_exports(entry: CatalogEntry) -> None:

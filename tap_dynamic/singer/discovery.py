@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tap_dynamic.api.exports import MODELS, oldest_first
+from tap_dynamic.api.exports import MODELS, Export, oldest_first
 from tap_dynamic.errors import FileUnusable, TapError
-from tap_dynamic.file.sample import HEAD_SIZE, read_sample, unpack_head
+from tap_dynamic.file.sample import HEAD_SIZE, Sample, read_sample, unpack_head
 from tap_dynamic.load.fitting import infer_key
 from tap_dynamic.schemas import KEY_CANDIDATES, SCHEMAS
 from tap_dynamic.table.fit import documented_layout, infer_layout, unknown_file_problem
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tap_dynamic.api.client import ExportsApi
-    from tap_dynamic.api.exports import Export
     from tap_dynamic.download.host import FileHost
-    from tap_dynamic.file.sample import Sample
     from tap_dynamic.table.layout import Layout, Properties
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk.exceptions import StreamMapConfigError
-from singer_sdk.mapper import RemoveRecordTransform
+from singer_sdk.mapper import PluginMapper, RemoveRecordTransform, StreamMap
 
 from tap_dynamic.datetimes import to_rfc3339
 from tap_dynamic.redaction import first_line
@@ -17,8 +17,6 @@ from tap_dynamic.table.convert import json_text, to_date
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from singer_sdk.mapper import PluginMapper, StreamMap
 
     from tap_dynamic.table.layout import Layout
 

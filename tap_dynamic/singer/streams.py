@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from singer_sdk import RESTStream
+from singer_sdk import RESTStream, Tap
 from singer_sdk.schema.source import StreamSchema
 from typing_extensions import override
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
     import requests
-    from singer_sdk import Tap
     from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib import Catalog
@@ -117,7 +116,6 @@ class ExportsStream(DynamicStream, RESTStream[None]):
             found = describe_exports(exports, self.api.environment_id)
             log_verdicts({self.name: (found, True), **{n: loader.verdict for n, loader in loaders.items()}})
         if not (self.failures and self.is_dry_run):  # the SDK stops a dry run after one record
-            self.deselected = [path for path, chosen in self.mask.items() if path and not chosen]
             yield from (dict(export.record) for export in exports)
 
     @override
