@@ -105,18 +105,20 @@ def fit_file(file: CsvFile, load: Load) -> Layout:
     key = choose_key(names, load.candidates, of_user=catalog.key, of_table=table.key)
     layout = fit(key)
     problem = _key_problem(layout, is_chosen=bool(table.key or catalog.key))
-    if table.key:  # the rest is verified while rows are written
-        problem = problem or verify_rows(file.label, _head(file.sample), layout.key_columns).key_problem
-        if problem:
-            msg = f"{file.label}: {key_refusal(key, problem)}"
-            raise TapError(msg)
-        return replace(layout, notes=(*layout.notes, *afresh_note(names, table, load.candidates)))
     typed = [column for column in layout.columns if not insists_on_type(column.name, catalog, documented)]
 
     def verify(key: Sequence[Column], typed: Collection[Column]) -> Proof:
         rows = numbered_rows(file, load.logger, "key and types", unit="rows verified")
         return verify_rows(file.label, rows, key, typed)
 
+    if table.key:  # the rest is verified while rows are written
+        problem = problem or verify_rows(file.label, _head(file.sample), layout.key_columns).key_problem
+        if problem:
+            msg = f"{file.label}: {key_refusal(key, problem)}"
+            raise TapError(msg)
+        if load.state.row_count is None:  # nothing but empty files was loaded: the types are still guesses
+            layout = fit(key, unreadable=verify((), typed).unreadable)
+        return replace(layout, notes=(*layout.notes, *afresh_note(names, table, load.candidates)))
     proof = verify(() if problem else layout.key_columns, typed)
     unreadable = proof.unreadable
     if not problem and not unreadable.isdisjoint(key):

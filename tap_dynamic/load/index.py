@@ -42,6 +42,10 @@ group by key
 having count(*) <= :newest or min(content) <> max(content)
 """
 """Of each key that is not in all files, or whose rows differ: the row of the newest file that has it."""
+GONE = """
+select count(*) filter (where last = :earlier), count(*)
+from (select max(file) as last from entries where file in (:earlier, :newest) group by key having min(file) = :earlier)
+"""
 COUNTS = """
 select
     count(*) filter (where file = :newest and is_added),
@@ -134,6 +138,12 @@ class RowIndex:
             added, changed, deleted = self._database.execute(COUNTS, {"newest": newest}).fetchone()
             (rows,) = self._database.execute("select count(*) from entries where file = ?", (newest,)).fetchone()
         return Counts(added, changed, deleted, rows - added - changed)
+
+    def count_gone(self, earlier: int, newest: int) -> tuple[int, int]:
+        """Return how many keys of an earlier file the newest lacks, and how many it has."""
+        with self._reporting():
+            gone, keys = self._database.execute(GONE, {"earlier": earlier, "newest": newest}).fetchone()
+        return gone, keys
 
     def differing_rows(self, file: int) -> Iterator[int]:
         """Yield the numbers of the rows of a file that `compare` found, in order.

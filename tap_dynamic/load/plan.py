@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tap_dynamic.errors import TapError
 from tap_dynamic.load.changes import Changes, Rows
 from tap_dynamic.load.selection import between, is_newest
-from tap_dynamic.load.state import Holding, RowState
+from tap_dynamic.load.state import UNSEEN, Holding, RowState
 from tap_dynamic.table.layout import Layout, Note, StreamCatalog
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tap_dynamic.table.layout import Properties
 
 MAX_COMPARED = 30
-"""Earlier exports that a file is compared with; each is a download."""
+"""Exports that a file is compared with beside the one that was loaded last; each is a download."""
 MIN_DELETED = 10
 """Rows that may be gone, whatever their share."""
 
@@ -53,7 +53,7 @@ class Comparison:
     """What a file is compared with.
 
     Args:
-        holdings: The other exports whose rows the table may hold, the one that was loaded last first.
+        holdings: The other exports whose rows the table may hold.
         fingerprint: What the rows look like; None where changes do not count.
         wanted: The ids of the exports whose files are compared.
         reason: Why all rows are emitted; None if only changes are.
@@ -84,6 +84,7 @@ class LoadPlan:
         is_key_verified: Whether the key is known to identify each row; otherwise that is verified while rows are read.
         counts: How many keys differ from those of earlier files; None where they were not compared.
         holdings: The exports whose rows the table may hold during the load, itself last.
+        kept: Those of them whose rows it may still hold after a load that has rows.
         fingerprint: What the rows look like; None where changes do not count.
         version: The version of the rows, where messages have one.
         replaces_table: Whether the target may delete the rows that are not of this load.
@@ -99,6 +100,7 @@ class LoadPlan:
     is_key_verified: bool = True
     counts: Counts | None = None
     holdings: tuple[Holding, ...] = ()
+    kept: tuple[Holding, ...] = ()
     fingerprint: str | None = None
     version: int | None = None
     replaces_table: bool = False
@@ -121,28 +123,26 @@ class LoadPlan:
 
     def holdings_after(self, rows: int) -> tuple[Holding, ...]:
         """Return the exports whose rows the table may hold after the load, given the number of rows of the file."""
-        others = self.holdings[:-1]
-        own = Holding(self.export.id, self.fingerprint, is_whole=True)
-        if not rows:
-            return others
-        return (own,) if self.moves_bookmark else (*others, own)
+        return (*self.kept, Holding(self.export.id, self.fingerprint, is_whole=True)) if rows else self.holdings[:-1]
 
 
-def plan_comparison(load: Load, layout: Layout, fingerprint: str | None) -> Comparison:
+def plan_comparison(load: Load, layout: Layout, fingerprint: str | None, *, is_empty: bool) -> Comparison:
     """Decide which earlier files a file is compared with, and why all of its rows are emitted, if they are."""
-    state, needs_version = load.state, has_versions(load.config)
-    held = [h for h in state.held if h.export_id != load.export.id]
-    if fingerprint is None:
-        return Comparison(tuple(held))
-    known, listed = {h.export_id for h in held}, {e.id for e in load.listed}
-    # A load whose state was lost may have left rows of these.
-    unknown = [Holding(i, fingerprint) for i in between(load.listed, state.bookmark, load.export, load.config)]
-    holdings = (*held, *(h for h in unknown if h.export_id not in known))
-    looks = {h.fingerprint for h in state.held}
+    state, needs_version, listed = load.state, has_versions(load.config), {e.id for e in load.listed}
+    others = [h for h in state.held if h.export_id != load.export.id]
+    held = [h for h in others if h.fingerprint != UNSEEN or h.export_id in listed]
+    known = {h.export_id for h in held}
+    unseen = [Holding(i, UNSEEN) for i in between(load.listed, state.bookmark, load.export) if i not in known]
+    if fingerprint is None:  # an empty file replaces nothing
+        return Comparison((*held, *unseen) if is_empty else tuple(held))
+    holdings = (*held, *unseen)
+    looks = {h.fingerprint for h in state.held} - {UNSEEN}
+    bases = [h.export_id for h in holdings if h.export_id in (state.export_ids or ())]
+    later = [h.export_id for h in holdings if h.export_id not in bases]
     missing = [h.export_id for h in holdings if h.export_id not in listed]
     lost = f"{len(missing)} of {len(holdings)} earlier exports no longer exist" if missing else None
-    if len(holdings) > MAX_COMPARED:
-        lost = f"{len(holdings)} earlier exports may have left rows, of which {MAX_COMPARED} are compared"
+    if len(later) > MAX_COMPARED:
+        lost = f"{len(later)} earlier exports may have left rows, of which {MAX_COMPARED} are compared"
     reasons = (
         (load.is_full_table, "the replication method is FULL_TABLE"),
         (not layout.key_columns, "rows without a unique key can't be compared"),
@@ -154,9 +154,8 @@ def plan_comparison(load: Load, layout: Layout, fingerprint: str | None) -> Comp
     )
     reason = next((text for applies, text in reasons if applies), None)
     is_compared = layout.key_columns and state.table.key == layout.key and not (reason and needs_version)
-    at_hand = [h.export_id for h in holdings if h.export_id in listed]
-    # The one loaded last holds most of the table; of the others, the newest.
-    wanted = [*at_hand[:1], *at_hand[1:][-(MAX_COMPARED - 1) :]] if is_compared else []
+    wanted = [*bases, *[i for i in later if i in listed][-MAX_COMPARED:]] if is_compared else []
+    wanted = [i for i in wanted if i in listed]
     return Comparison(holdings, fingerprint, tuple(wanted), reason, lost if is_compared else None)
 
 
@@ -176,11 +175,17 @@ def plan_load(
     export, state, look = load.export, load.state, comparison.fingerprint
     is_full = changes is None or comparison.reason is not None
     version, moves_bookmark = _version(load, is_full=is_full), _moves_bookmark(load)
+    replaces_table = version is not None and is_full and moves_bookmark
+    kept = comparison.holdings
+    if moves_bookmark and (changes or replaces_table or look):
+        kept = ()
+    elif moves_bookmark:  # rows of other exports than the one loaded last stay unseen until changes are compared
+        kept = tuple(h for h in kept if h.export_id not in (state.export_ids or ()))[-MAX_COMPARED - 1 :]
     if changes and state.has_base:
-        _check_changes(load, file, comparison, changes.counts)
+        _check_changes(load, file, changes)
     own = next((h for h in state.held if h.export_id == export.id), Holding(export.id, look))
     if own.fingerprint != look:  # the table may have rows of both looks, which are not comparable
-        own = Holding(own.export_id, None, own.is_whole)
+        own = Holding(own.export_id, look if own.fingerprint == UNSEEN else None, own.is_whole)
     return LoadPlan(
         export,
         layout,
@@ -190,9 +195,10 @@ def plan_load(
         is_key_verified=changes is not None or not state.key_properties or not layout.key_columns,
         counts=changes.counts if changes else None,
         holdings=(*comparison.holdings, own),
+        kept=kept,
         fingerprint=look,
         version=version,
-        replaces_table=version is not None and is_full and moves_bookmark,
+        replaces_table=replaces_table,
         moves_bookmark=moves_bookmark,
         notes=(*layout.notes, *(() if file.is_empty else _notes(comparison))),
     )
@@ -220,22 +226,24 @@ def _notes(comparison: Comparison) -> Iterator[Note]:
         yield Note(f"all rows are emitted: {comparison.reason}")
 
 
-def _check_changes(load: Load, file: CsvFile, comparison: Comparison, counts: Counts) -> None:
-    deleted, before = counts.deleted, counts.before
-    compared = [e for e in load.listed if e.id in comparison.wanted]
-    if any(e.completed_at > load.export.completed_at for e in compared):
-        # An interrupted load left rows of a newer export. Those that this one lacks may be new, not gone.
-        before = load.state.row_count or 0
-        deleted = before - (counts.added + counts.changed + counts.unchanged)
+def _check_changes(load: Load, file: CsvFile, changes: Changes) -> None:
+    counts, before = changes.counts, load.state.row_count or 0
+    # Without the file that was loaded last, as many rows are gone as there are fewer.
+    fewer = before - counts.added - counts.changed - counts.unchanged
+    deleted, before = changes.of_base or (fewer, before)
     check_deleted(file.label, deleted, before, load.config["max_deleted_percent"])
 
 
+class PartError(TapError):
+    """An export is most likely a part."""
+
+
 def check_deleted(label: str, deleted: int, before: int, max_percent: float) -> None:
-    """Raise a `TapError` if more rows are gone than max_deleted_percent allows."""
+    """Raise a `PartError` if more rows are gone than max_deleted_percent allows."""
     if deleted > MIN_DELETED and 100 * deleted > max_percent * before:
         msg = (
             f"{label}: {deleted:,} of {before:,} rows are gone, more than max_deleted_percent ({max_percent:g}) allows:"
             " most likely a part of them was exported. Make an export without search or filter in Dynamic's dashboard."
             " If the rows are really gone, set max_deleted_percent to 100 for one run."
         )
-        raise TapError(msg)
+        raise PartError(msg)

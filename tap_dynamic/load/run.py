@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from tap_dynamic.api.exports import Export, oldest_first, without_repeats
 from tap_dynamic.api.polling import wait_for
 from tap_dynamic.errors import OutputError, TapError, plural
+from tap_dynamic.load.plan import PartError
 from tap_dynamic.load.selection import (
     is_obsolete,
     nothing_read_reason,
@@ -132,7 +133,7 @@ class Run:
             self.logger.log(level, "%s", reason)
         failed = set()
         for export in oldest_first(unread):
-            # Later snapshots wait for one that failed: it would be read after them.
+            # Later snapshots wait for one that failed: it would be read after them. A part is never read.
             if export.model not in failed and not self._load(export):
                 failed.add(export.model)
 
@@ -164,14 +165,14 @@ class Run:
             yield result
 
     def _load(self, export: Export) -> bool:
-        """Load the rows of an export; return whether that succeeded."""
+        """Load the rows of an export; return whether later ones can follow."""
         try:
             self.streams[export.model].load(export, self.listed)
         except OutputError:
             raise
         except TapError as error:
             self._fail(error)
-            return False
+            return isinstance(error, PartError)
         return True
 
     def _fail(self, error: TapError) -> None:

@@ -70,11 +70,9 @@ def _start(config: Mapping[str, Any]) -> datetime | None:
     return parse_datetime(config["start_date"]) if config.get("start_date") else None
 
 
-def between(
-    listed: Iterable[Export], bookmark: Bookmark | None, export: Export, config: Mapping[str, Any]
-) -> list[str]:
-    """Return the ids of the snapshots between the bookmark and an export; with `snapshots: all` there are none."""
-    if bookmark is None or reads_all(config):
+def between(listed: Iterable[Export], bookmark: Bookmark | None, export: Export) -> list[str]:
+    """Return the ids of the snapshots between the bookmark and an export."""
+    if bookmark is None:
         return []
     snapshots = snapshots_of(export.model, listed)
     return [e.id for e in snapshots if e.completed_at < export.completed_at and not bookmark.covers(e)]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tap_dynamic.load.plan import LoadPlan
 
 ADVICE = "Repair it, or run a full refresh."
+UNSEEN = "?"
+"""The fingerprint of an export between two loads, which may have been loaded in a run whose state was lost."""
 
 
 class Holding(msgspec.Struct, frozen=True, array_like=True):

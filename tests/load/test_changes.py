@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tap_dynamic.errors import TapError
-from tap_dynamic.load.changes import Changes, find_changes
+from tap_dynamic.load.changes import Changes, Earlier, find_changes
 from tap_dynamic.load.index import Counts, RowIndex
 from tap_dynamic.table.fit import fit_layout
 from tap_dynamic.table.layout import KnownTable, Layout, StreamCatalog
@@ -37,7 +37,7 @@ def compare(
     layout: Layout = fit_layout(
         newest.sample, StreamCatalog({"id": kind, "x": TEXT, **SDC}), KnownTable(key, key), SDC, key
     )
-    return find_changes(newest, earlier, layout, index, LOGGER)
+    return find_changes(newest, list(map(Earlier, earlier)), layout, index, LOGGER)
 
 
 OLD = ["id,x", "1,a", "2,b", "3,c"]

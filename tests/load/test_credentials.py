@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from sandbox.data import to_csv
-from tap_dynamic.load.changes import find_changes
+from tap_dynamic.load.changes import Earlier, find_changes
 from tap_dynamic.load.index import RowIndex
 from tap_dynamic.table.fit import fit_layout
 from tap_dynamic.table.layout import KnownTable, StreamCatalog
@@ -186,7 +186,7 @@ def test_what_differs_in_a_night(name: str) -> None:
     sdc: dict[str, Any] = {"_sdc_exported_at": {"type": "string"}}
     layout = fit_layout(files[1].sample, catalog, KnownTable(), sdc, PAIR)
     with RowIndex("x") as index:
-        changes = find_changes(files[1], files[:1], layout, index, logging.getLogger())
+        changes = find_changes(files[1], [Earlier(files[0])], layout, index, logging.getLogger())
         gone = [tuple(([*OTHERS, *before])[number - 1][:2]) for rows in changes.gone for number in rows.numbers()]
         emitted = [tuple([*after, *OTHERS][number - 1][:2]) for number in changes.emitted.numbers()]
     assert {**dict.fromkeys(gone, True), **dict.fromkeys(emitted, False)} == sent

@@ -89,7 +89,10 @@ CANDIDATES = (("user_id", "credential"), ("id",), ("user_id",))
 def fit(lines: Sequence[str], catalog: StreamCatalog = CATALOG, table: KnownTable = KnownTable()) -> Layout:  # noqa: B008 (frozen)
     """Fit a file."""
     state = RowState(
-        key_properties=list(table.key or ()), columns=list(table.columns), text_columns=sorted(table.text_columns)
+        key_properties=list(table.key or ()),
+        columns=list(table.columns),
+        text_columns=sorted(table.text_columns),
+        row_count=1 if table.key else None,
     )
     given = load(documented=DOCUMENTED, candidates=CANDIDATES, catalog=catalog, state=state)
     return fit_file(csv_file(*lines), given)

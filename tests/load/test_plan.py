@@ -13,6 +13,7 @@ from tap_dynamic.load.plan import (
     MAX_COMPARED,
     Comparison,
     LoadPlan,
+    PartError,
     check_deleted,
     has_versions,
     plan_comparison,
@@ -131,19 +132,19 @@ COMPARISONS: dict[str, tuple[dict[str, Any], dict[str, Any], str, str, str | Non
     "gone, and versions": (LOADED, {"between": "b", "listed": "b", "needs_version": True}, "a b", "", GONE, None),
     "gone, and no key": (LOADED, {"listed": "", "layout": ROWS_WITHOUT_KEY}, "a", "", NO_KEY, None),
     "gone, and without comparison before": (OFF, {"listed": ""}, "a", "", NOT_COMPARED, ALL_GONE),
-    "thirty": (
-        LOADED,
-        {"between": MANY[:29], "listed": WITH_MANY},
-        " ".join(WITH_MANY[:30]),
-        " ".join(WITH_MANY[:30]),
-        None,
-        None,
-    ),
-    "thirty-one: the one loaded last, and the newest": (
+    "thirty, and the one loaded last": (
         LOADED,
         {"between": MANY[:30], "listed": WITH_MANY},
         " ".join(WITH_MANY[:31]),
-        " ".join(["a", *MANY[1:30]]),
+        " ".join(WITH_MANY[:31]),
+        None,
+        None,
+    ),
+    "thirty-one: the newest, and the one loaded last": (
+        LOADED,
+        {"between": MANY[:31], "listed": WITH_MANY},
+        " ".join(WITH_MANY[:32]),
+        " ".join(["a", *MANY[1:31]]),
         TOO_MANY,
         TOO_MANY,
     ),
@@ -153,7 +154,7 @@ COMPARISONS: dict[str, tuple[dict[str, Any], dict[str, Any], str, str, str | Non
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_what_a_file_is_compared_with(name: str) -> None:
     values, arguments, holdings, wanted, reason, lost = COMPARISONS[name]
-    facts = {"between": (), "listed": LISTED, "fingerprint": "f", "layout": LAYOUT, **arguments}
+    facts = {"between": (), "listed": LISTED, "fingerprint": "f", "layout": LAYOUT, "is_empty": False, **arguments}
     # Those between have completions between that of the bookmark and the one of C; the others are older, or C.
     days = {"c": 3, **dict.fromkeys(facts.pop("between"), 2)}
     listed = [export(i, at(days[i]) if i in days else "2026-02-01T00:00:00Z") for i in facts.pop("listed")]
@@ -170,13 +171,14 @@ def test_what_a_file_is_compared_with(name: str) -> None:
     assert [h.export_id for h in found.holdings] == holdings.split()
     assert list(found.wanted) == wanted.split()
     assert (found.reason, found.lost) == (reason, lost)
-    assert len(found.wanted) <= MAX_COMPARED
+    assert len(found.wanted) <= MAX_COMPARED + 1
     assert not any(h.is_whole for h in found.holdings if h.export_id in MANY)
 
 
 def test_without_changes_only_nothing_is_compared() -> None:
     state = RowState.parse(LOADED)
-    assert plan_comparison(load(C, state=state), LAYOUT, None) == Comparison((Holding("a", "f", is_whole=True),))
+    found = plan_comparison(load(C, state=state), LAYOUT, None, is_empty=False)
+    assert found == Comparison((Holding("a", "f", is_whole=True),))
 
 
 @pytest.mark.parametrize("reason", [None, "so"])
@@ -202,7 +204,7 @@ def plan(
     state = RowState.parse(LOADED if values is None else values)
     file, layout = facts.get("file", FILE), facts.get("layout", LAYOUT)
     changed, gone = Rows(file, layout.columns, None, 1), (Rows(FILE, layout.columns),)
-    changes = Changes(changed, gone, counts) if counts else None
+    changes = Changes(changed, gone, counts, facts.get("of_base")) if counts else None
     held = tuple(h for h in state.held if h.export_id != loaded.id)
     comparison = facts.get("comparison", Comparison(held, facts.get("fingerprint", "f")))
     listed = facts.get("listed", [])
@@ -402,28 +404,24 @@ def test_how_many_rows_may_be_gone(deleted: int, before: int, percent: float, *,
 
 @pytest.mark.parametrize("reason", [None, OTHER_SHAPE])
 def test_a_load_fails_where_too_many_rows_are_gone(reason: str | None) -> None:
+    """Those of the file that was loaded last count, not those that another load may have left."""
     comparison = Comparison(HELD_TWO, "f", ("a", "b"), reason)
-    many = Counts(deleted=11, changed=4, unchanged=6)
-    with pytest.raises(TapError, match=r"^Stream users, export x: 11 of 21 rows are gone, .* for one run\.$") as raised:
-        plan(counts=many, comparison=comparison)
+    facts: dict[str, Any] = {"counts": Counts(deleted=500, unchanged=10), "comparison": comparison}
+    with pytest.raises(
+        PartError, match=r"^Stream users, export x: 11 of 21 rows are gone, .* for one run\.$"
+    ) as raised:
+        plan(**facts, of_base=(11, 21))
     assert len(raised.value.lines) == 1
-    assert plan(counts=many, comparison=comparison, config={**CONFIG, "max_deleted_percent": 53}).counts == many
-    assert plan(counts=Counts(deleted=11, changed=5, unchanged=6), comparison=comparison).gone
-    unfinished = {**LOADED, "holdings": [["a", "f"]]}
-    assert plan(unfinished, counts=many, comparison=comparison).gone
+    assert plan(**facts, of_base=(11, 21), config={**CONFIG, "max_deleted_percent": 53}).gone
+    assert plan(**facts, of_base=(11, 22)).gone
+    assert plan({**LOADED, "holdings": [["a", "f"]]}, **facts, of_base=(11, 21)).gone
 
 
-def test_rows_of_a_newer_export_are_not_gone() -> None:
-    """A run that read the newest was killed, and then `snapshots: all` reads the older ones."""
-    comparison, listed = Comparison(HELD_TWO, "f", ("a", "b")), [A, export("b", at(9))]
-    # The last load had 20 rows, this one has 12.
-    facts: dict[str, Any] = {"counts": Counts(deleted=500, unchanged=12), "comparison": comparison}
-    assert plan(listed=listed, **facts).gone
-    with pytest.raises(TapError, match="500 of 512 rows are gone"):
-        plan(listed=[A, B], **facts)
-    facts["counts"] = Counts(deleted=500, added=2, changed=3, unchanged=4)
-    with pytest.raises(TapError, match="11 of 20 rows are gone"):
-        plan(listed=listed, **facts)
+def test_without_the_file_that_was_loaded_last_the_number_of_its_rows_counts() -> None:
+    comparison = Comparison(HELD_TWO, "f", ("b",))
+    assert plan(counts=Counts(deleted=500, unchanged=12), comparison=comparison).gone
+    with pytest.raises(PartError, match="11 of 20 rows are gone"):
+        plan(counts=Counts(deleted=500, added=2, changed=3, unchanged=4), comparison=comparison)
 
 
 # --- what the rows look like

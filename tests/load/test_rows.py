@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tap_dynamic.errors import TapError
-from tap_dynamic.load.changes import Rows, find_changes
+from tap_dynamic.load.changes import Earlier, Rows, find_changes
 from tap_dynamic.load.index import RowIndex
 from tap_dynamic.load.plan import LoadPlan
 from tap_dynamic.load.rows import Tally, read_chunks
@@ -58,7 +58,7 @@ def test_changes_are_the_rows_that_are_gone_and_then_those_that_differ() -> None
     new = csv_file("id,n", *(f"{n},{n if n % 300 else -n}" for n in range(1, 1001)), label="new")
     layout = with_deletions(fit(new))
     with RowIndex("new") as index:
-        changes = find_changes(new, [old], layout, index, LOGGER)
+        changes = find_changes(new, [Earlier(old)], layout, index, LOGGER)
         plan, tally = LoadPlan(C, layout, changes.emitted, changes.gone, is_full=False, counts=changes.counts), Tally()
         rows = read(plan, tally)
     assert plan.layout.names == ["id", "n", "data", *SDC, "_sdc_deleted_at"]
@@ -77,7 +77,7 @@ def test_a_row_that_is_gone_is_emitted_whatever_its_cells_are() -> None:
     old, new = csv_file("id,n", "1,many", "2,5", label="old"), csv_file("id,n", "2,5", label="new")
     layout = fit(new)
     with RowIndex("new") as index:
-        changes = find_changes(new, [old], layout, index, LOGGER)
+        changes = find_changes(new, [Earlier(old)], layout, index, LOGGER)
         rows = read(LoadPlan(C, layout, changes.emitted, changes.gone, is_full=False, counts=changes.counts))
     assert rows == [("1", None, None, "c", at(3), None)]
 

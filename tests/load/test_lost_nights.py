@@ -1,0 +1,185 @@
+"""Nights whose state was lost, exports that lie between, and switches of settings: the table equals the newest export."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sandbox.data import to_csv
+from tests.nights.target import UpsertTarget
+
+if TYPE_CHECKING:
+    from sandbox.exports import SandboxExport
+    from sandbox.server import Sandbox
+    from tests.conftest import Message, Run, Tap
+
+ENABLED = "verified_credential_signInEnabled"
+HEADER = ["user_id", "user_email", ENABLED]
+Users = dict[str, str]
+"""The e-mail address of each user; one that ends in ? has a cell that is no boolean."""
+
+
+class Nights:
+    """Loads exports with `changes_only` into a target that upserts."""
+
+    def __init__(self, sandbox: Sandbox, tap: Tap) -> None:
+        self.sandbox, self.tap = sandbox, tap
+        self.target = UpsertTarget()
+        self.state: Message = {}
+
+    def export(self, users: Users, header: list[str] = HEADER) -> SandboxExport:
+        rows = [[user, email, "maybe" if email.endswith("?") else "true"] for user, email in users.items()]
+        return self.sandbox.add("users", to_csv([header, *(row[: len(header)] for row in rows)]))
+
+    def run(self, *, is_lost: bool = False, code: int = 0, **settings: Any) -> Run:
+        """Run a night; its rows reach the target even if its state does not."""
+        run = self.tap(_state=self.state, **{"changes_only": True, **settings})
+        assert run.code == code, run.log
+        list(self.target.read(run.out.encode()))
+        if not is_lost:
+            self.state = run.state
+        return run
+
+    @property
+    def table(self) -> dict[str, tuple[Any, ...]]:
+        table = self.target.tables["users"]
+        records = (table.rows[key].record for key in table.alive)
+        return {record["user_id"]: (record["user_email"], record[ENABLED]) for record in records}
+
+
+@pytest.fixture
+def nights(sandbox: Sandbox, tap: Tap) -> Nights:
+    return Nights(sandbox, tap)
+
+
+def typed(users: Users) -> dict[str, tuple[Any, ...]]:
+    return {user: (email, True) for user, email in users.items()}
+
+
+A, X = {"1": "a", "2": "b", "3": "c"}, {"1": "A", "2": "b", "4": "d"}
+
+
+def test_a_column_that_was_text_in_the_lost_night_only(nights: Nights) -> None:
+    nights.export(A)
+    nights.run()
+    nights.export({**A, "3": "?"})
+    assert "loaded as text" in nights.run(is_lost=True).log
+    nights.export(A)
+    assert (
+        "all rows are emitted: an export since the last load does not read as the types of this one" in nights.run().log
+    )
+    assert nights.table == typed(A)
+
+
+@pytest.mark.parametrize("settings", [{}, {"changes_only": False}], ids=["compared", "not compared"])
+def test_an_empty_file_after_a_lost_night(nights: Nights, settings: dict[str, Any]) -> None:
+    nights.export(A)
+    nights.run()
+    nights.export(X)
+    nights.run(is_lost=True)
+    nights.export({}, HEADER[:2])
+    nights.run(**settings)
+    nights.export(A)
+    nights.run()
+    assert nights.table == typed(A)
+
+
+def test_an_empty_file_leads_to_nothing_that_is_not_needed(nights: Nights) -> None:
+    nights.export(A)
+    nights.run()
+    unread = nights.export({**A, "3": "C"})
+    nights.export({}, HEADER[:2])
+    nights.run()
+    nights.sandbox.exports.pop(unread.id)
+    nights.export({**A, "3": "C"})
+    assert len(nights.run().records("users")) == 1
+    assert nights.table == typed({**A, "3": "C"})
+
+
+def test_an_interrupted_night_after_an_export_that_is_gone(nights: Nights) -> None:
+    nights.export(A)
+    nights.run()
+    unread = nights.export({**A, "3": "C"})
+    nights.export({**A, "3": "CC"})
+    run = nights.run(is_lost=True)
+    nights.state = run.of("STATE")[-2]["value"]  # before its rows
+    nights.sandbox.exports.pop(unread.id)
+    nights.export({**A, "3": "CCC"})
+    assert len(nights.run().records("users")) == 1
+    assert nights.table == typed({**A, "3": "CCC"})
+
+
+def test_a_start_date_after_a_lost_night(nights: Nights) -> None:
+    nights.export(A)
+    nights.run(snapshots="all")
+    nights.export(X)
+    nights.run(snapshots="all", is_lost=True)
+    newest = nights.export(A)
+    nights.run(snapshots="all", start_date=newest.completed_at)
+    assert nights.table == typed(A)
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_rows_of_an_older_export_that_was_named(nights: Nights, *, is_named: bool) -> None:
+    older = nights.export({"1": "a", "9": "z"})
+    nights.export(A)
+    nights.run()
+    nights.run(changes_only=False, export_ids=[older.id])
+    assert "9" in nights.table
+    newer = nights.export(A)
+    nights.run(changes_only=False, **({"export_ids": [newer.id]} if is_named else {}))
+    nights.export(A)
+    nights.run()
+    assert nights.table == typed(A)
+
+
+def numbered(count: int, prefix: str = "u") -> Users:
+    return {f"{prefix}{number}": "e" for number in range(count)}
+
+
+@pytest.mark.parametrize(
+    "between", [{**numbered(20), **numbered(30, "x")}, numbered(30, "x")], ids=["unread", "refused"]
+)
+def test_rows_that_were_never_loaded_are_not_missed(nights: Nights, between: Users) -> None:
+    nights.export(numbered(20))
+    nights.run()
+    nights.export(between)
+    if "u0" not in between:
+        assert "20 of 20 rows are gone" in nights.run(code=1).errors[0]
+    nights.export(numbered(21))
+    nights.run()
+    assert nights.table == typed(numbered(21))
+
+
+@pytest.mark.parametrize("settings", [{}, {"changes_only": False, "emit_activate_version_messages": True}])
+def test_a_part_does_not_hold_up_what_follows(nights: Nights, settings: dict[str, Any]) -> None:
+    nights.export(numbered(20))
+    nights.run(snapshots="all", **settings)
+    nights.export(numbered(3))
+    nights.run(snapshots="all", code=1, **settings)
+    nights.export(numbered(21))
+    nights.run(snapshots="all", code=1, **settings)
+    assert nights.table == typed(numbered(21))
+    nights.run(snapshots="all", **settings)
+
+
+def test_thirty_exports_after_the_one_that_was_loaded_last(nights: Nights) -> None:
+    nights.export(A)
+    nights.run()
+    nights.export(X)
+    nights.run(is_lost=True)
+    for _ in range(30):
+        nights.export(A)
+    run = nights.run()
+    assert "all rows" not in run.log
+    assert nights.table == typed(A)
+
+
+def test_the_first_file_with_rows_decides_the_types(nights: Nights) -> None:
+    nights.export({})
+    nights.run()
+    nights.export({**numbered(30_000), "last": "?"})
+    run = nights.run()
+    assert "loaded as text" in run.log
+    assert nights.table["last"] == ("?", "maybe")
