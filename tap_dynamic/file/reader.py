@@ -224,13 +224,7 @@ def _width(text: str) -> int:
 
 
 def _read_chunks(source: _Source, delimiter: str, count: int = 1, width: int | None = None) -> Iterator[Rows]:
-    """Yield the header alone, then rows, `count` or about `CHUNK_SIZE` at most.
-
-    Args:
-        source: The file.
-        delimiter: What separates its fields.
-        count: The number of rows.
-        width: The number of fields of each, once it is known.
+    """Yield the header alone, then rows of `width` fields, `count` or about `CHUNK_SIZE` at most.
 
     Raises:
         _MalformedError: At the first malformed row, after all that come before.
