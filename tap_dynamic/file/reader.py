@@ -39,7 +39,7 @@ CHUNK_SIZE = 1 << 20
 """Characters after which a chunk ends at its next row."""
 MAX_ROW = 32 << 20
 """Bytes of memory of a row's text: Python takes up to four for each character, as many as its widest one needs."""
-TEXT_HEADER = sys.getsizeof("\u00e9") - 2
+TEXT_HEADER = sys.getsizeof("\u00e9\u00e9") - 3
 """Bytes of memory of a text that is not ASCII, besides its characters and one more that ends it."""
 MAX_COLUMNS = 65_536
 DAMAGED_GZIP = (OSError, EOFError, zlib.error)
@@ -224,13 +224,7 @@ def _width(text: str) -> int:
 
 
 def _read_chunks(source: _Source, delimiter: str, count: int = 1, width: int | None = None) -> Iterator[Rows]:
-    """Yield the header alone, then rows, `count` or about `CHUNK_SIZE` at most.
-
-    Args:
-        source: The file.
-        delimiter: What separates its fields.
-        count: The number of rows.
-        width: The number of fields of each, once it is known.
+    """Yield the header alone, then rows of `width` fields, `count` or about `CHUNK_SIZE` at most.
 
     Raises:
         _MalformedError: At the first malformed row, after all that come before.

@@ -84,13 +84,7 @@ def fit_layout(  # noqa: PLR0913 (what it depends on, nothing hidden)
 ) -> Layout:
     """Fit schema and columns to a file.
 
-    Args:
-        sample: The head of the file.
-        catalog: What the catalog says of the stream.
-        table: What the state remembers of the table.
-        documented: The documented columns.
-        key: The key.
-        unreadable: Columns of which some cell beyond the sample does not read as the documented type.
+    Columns in `unreadable` have a cell beyond the sample that does not read as the documented type.
     """
     known = _known_names(table, documented)
     catalog = catalog.respelled(known)

@@ -455,7 +455,7 @@ def test_a_malformed_header_fails_before_the_first_row(header: bytes) -> None:
 
 @pytest.mark.parametrize("place", [10, 30, -9, -1])
 def test_damaged_gzip_gives_no_row(place: int) -> None:
-    packed = bytearray(gzip.compress(b"a,b\n" + b"".join(b"%d,x\n" % n for n in range(999)), mtime=0))
+    packed = bytearray(gzip.compress(b"a,b\n" + b"".join(b"%d,x\n" % n for n in range(99_999)), mtime=0))
     for damaged in (packed[:place], packed[:place] + bytes([packed[place] ^ 255]) + packed[place:][1:]):
         with pytest.raises(TapError, match="damaged gzip data"):
             CsvFile.open(io.BytesIO(bytes(damaged)), LABEL)

@@ -96,6 +96,7 @@ def test_batch_files_hold_what_record_messages_would(sandbox: Sandbox, tap: Tap,
     assert (plain.code, batched.code) == (0, 0), batched.log
     for stream in ("exports", "users", "people"):
         files = [urlsplit(url).path for m in batched.of("BATCH", stream) for url in m["manifest"]]
+        assert all(file.endswith(".json.gz") for file in files)
         lines = [line for file in files for line in gzip.decompress(Path(file).read_bytes()).splitlines()]
         assert [json.loads(line) for line in lines] == plain.records(stream)
     assert batched.bookmark("users") == plain.bookmark("users")

@@ -260,7 +260,7 @@ def test_a_value_that_does_not_fit(  # noqa: PLR0913, PLR0917 (fixtures)
     users = next(e for e in catalog["streams"] if e["stream"] == "users")
     users["schema"]["properties"]["points"] = {"type": [kind, "null"]}
     stream_maps: Message = {"stream_maps": {"users": maps}} if maps else {}
-    run = tap(_catalog=catalog, batch_config=batch_config(tmp_path, batch_size=2), **stream_maps)
+    run = tap(_catalog=catalog, batch_config=batch_config(tmp_path), **stream_maps)
     assert run.code == 1
     (error,) = run.errors
     assert "row 3: column 'points' holds" in error

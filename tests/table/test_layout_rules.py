@@ -396,6 +396,7 @@ FOLDED: list[tuple[str, str, bool]] = [
 def test_names_that_are_the_same(left: str, right: str, *, same: bool) -> None:
     assert (fold(left) == fold(right)) == same
     assert respelled([left, "x"], [right]) == [right if same else left, "x"]
+    assert respelled([left], [right, left.title()])[0] == (right if same else left.title())  # the first spelling counts
     assert column_names([left], [right]) == [right if same else left]
     assert column_names([left, right]) == [left, f"{right}_2" if same else right]
 
@@ -491,6 +492,12 @@ def test_columns_of_a_key(kind: str, key: tuple[str, ...], expected: dict[str, t
         for c in layout.columns
         if c.is_key
     } == expected
+
+
+@pytest.mark.parametrize(("cell", "kind"), [("true", "boolean"), ("", "string")])
+def test_an_empty_cell_of_a_key_is_text(cell: str, kind: str) -> None:
+    layout = fit(sample("id,enabled", "1,true", f"1,{cell}"), key=("id", "enabled"))
+    assert kinds(layout)["enabled"] == kind
 
 
 CASES: dict[str, tuple[str, dict[str, Schema], tuple[str, ...]]] = {
