@@ -143,14 +143,16 @@ def test_metadata_for_all_streams_leaves_the_exports_as_they_are(
     assert [m["record"] for m in run.of("RECORD")] == [m["record"] for m in plain.of("RECORD")]
 
 
-def test_a_catalog_without_metadata_of_the_stream(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+def test_a_catalog_with_little_metadata(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+    """The stream is selected, its key included, and the credential left out."""
     sandbox.add("users", csv_file("users", 3))
     catalog = copy.deepcopy(documented)
     for entry in catalog["streams"]:
-        entry["metadata"] = [item for item in entry["metadata"] if item["breadcrumb"]]
+        entry["metadata"] = [{"breadcrumb": ["properties", "id"], "metadata": {"selected": False}}]
     run = tap(_catalog=catalog)
     assert run.code == 0, run.log
-    assert [record["status"] for record in run.records("exports")] == ["completed"]
+    (record,) = run.records("exports")
+    assert set(record) == {*documented["streams"][0]["schema"]["properties"]} - {"downloadUrl"}
 
 
 def test_a_stream_map_can_name_a_column_that_only_the_file_has(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
