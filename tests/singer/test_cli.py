@@ -187,6 +187,17 @@ def test_flattening_that_gives_two_columns_one_name(sandbox: Sandbox, tap: Tap) 
     assert "flattening gives two columns one name." in run.errors[0]
 
 
+def test_an_export_of_which_no_row_passes_a_filter_deletes_nothing(sandbox: Sandbox, tap: Tap) -> None:
+    sandbox.add("users", b"id\n1\n")
+    second = sandbox.add("users", b"id\n2\n")
+    maps = {"users": {"__filter__": "id == '1'"}}
+    run = tap(snapshots="all", emit_activate_version_messages=True, stream_maps=maps)
+    assert run.code == 0
+    assert len(run.of("ACTIVATE_VERSION", "users")) == 1
+    note = "no row of users passes its stream map: none are deleted from the table"
+    assert f"Export {second.id}: {note}." in run.warnings
+
+
 def test_an_api_at_an_ipv6_address(tap: Tap) -> None:
     class Refusing(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
