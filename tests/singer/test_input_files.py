@@ -79,6 +79,29 @@ def test_states_that_are_refused(tmp_path: Path, content: bytes, message: str) -
     assert line.startswith(message)
 
 
+ENTRY: dict[str, Any] = {"tap_stream_id": "users", "schema": {}, "metadata": []}
+PINNED = [{"breadcrumb": [], "metadata": {"table-key-properties": "id"}}]
+UNREADABLE_CATALOGS: list[Any] = [
+    [],
+    {},
+    STATE,
+    {"streams": 7},
+    {"streams": [{}]},
+    {"streams": [{**ENTRY, "schema": {"properties": {"id": 5}}}]},
+    {"streams": [{**ENTRY, "metadata": [{}]}]},
+    {"streams": [{**ENTRY, "key_properties": "id"}]},
+    {"streams": [{**ENTRY, "metadata": PINNED}]},
+]
+
+
+@pytest.mark.parametrize("content", UNREADABLE_CATALOGS, ids=str)
+def test_catalogs_that_are_refused(tmp_path: Path, content: Any) -> None:
+    file = tmp_path / "catalog"
+    file.write_text(json.dumps(content))
+    with pytest.raises(TapError, match=r"^The catalog is corrupt: .* Run the discovery again\.$"):
+        read_catalog(str(file))
+
+
 READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "config": read_config,
     "catalog": read_catalog,
