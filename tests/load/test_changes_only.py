@@ -57,6 +57,15 @@ def test_an_earlier_export_that_can_not_be_compared(sandbox: Sandbox, tap: Tap, 
     assert sent(second) == [("2", False), ("3", False)]
 
 
+def test_an_empty_file_changes_nothing(sandbox: Sandbox, tap: Tap) -> None:
+    first = run_night(sandbox, tap, A, {})
+    second = run_night(sandbox, tap, A[:1], first.state)
+    assert sent(second) == []
+    assert "the file has no rows: none are deleted from the table" in second.warnings[-1]
+    sandbox.add("users", to_csv(A[:1]))  # between, and never loaded
+    assert sent(run_night(sandbox, tap, [*A, ["3", "c"]], second.state)) == [("3", False)]
+
+
 def test_versions_of_full_loads_and_of_changes(sandbox: Sandbox, tap: Tap) -> None:
     first = run_night(sandbox, tap, A, {}, emit_activate_version_messages=True)
     second = run_night(sandbox, tap, B, first.state, emit_activate_version_messages=True)

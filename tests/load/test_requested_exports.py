@@ -78,6 +78,9 @@ def test_the_id_is_in_the_state_as_soon_as_dynamic_responds(sandbox: Sandbox, ta
     run = tap(request_exports=True)
     assert run.code == 1
     assert {run.bookmark(s)["requested_export_id"] for s in ("users", "visits")} == set(sandbox.exports)
+    first = run.of("STATE")[0]["value"]["bookmarks"]
+    assert first["users"]["requested_export_id"] == run.bookmark("users")["requested_export_id"]
+    assert not first.get("visits", {}).get("requested_export_id")  # it was not requested yet
 
 
 @pytest.mark.parametrize(
