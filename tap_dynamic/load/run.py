@@ -42,8 +42,8 @@ class Stream(Protocol):
         """Receives lines about the stream."""
 
     @property
-    def is_full_table(self) -> bool:
-        """Whether the replication method is FULL_TABLE."""
+    def replication_method(self) -> str:
+        """FULL_TABLE or INCREMENTAL."""
 
     def load(self, export: Export, listed: Sequence[Export]) -> None:
         """Write all messages of an export."""
@@ -122,7 +122,8 @@ class Run:
         reasons: list[tuple[str, bool]] = []
         for model, stream in self.streams.items():
             completed, bookmark = snapshots_of(model, self.listed), stream.state.bookmark
-            chosen = select_unread(completed, bookmark, self.config, is_full_table=stream.is_full_table)
+            is_full_table = stream.replication_method == "FULL_TABLE"
+            chosen = select_unread(completed, bookmark, self.config, is_full_table=is_full_table)
             unread += chosen
             if not chosen:
                 reasons.append(nothing_read_reason(model, completed, bookmark, self.config))
