@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MAX_REDIRECTS = 5
 MAX_RESTARTS = 10
 """How often a download starts over, because the object changed or can't be resumed."""
+MAX_MISMATCHES = 5
+"""How often in a row another object may be answered: replicas of a host can have different ETags."""
 MAX_REFUSALS = 3
 """How many fresh URLs in a row may be refused."""
 MIN_PROGRESS = 1024
@@ -114,7 +116,7 @@ class Transfer:
         self.host, self.get_url, self.part = host, get_url, part
         self.url = get_url()
         self.backoff = Backoff(f"The download of {part.label}", host_of(self.url), host.logger)
-        self.restarts = self.refusals = 0
+        self.restarts = self.refusals = self.mismatches = 0
         self.sends_if_range = True
 
     def run(self) -> None:
@@ -136,6 +138,8 @@ class Transfer:
             # Some hosts answer 200 to `If-Range`. The ETag of a 206 proves the object as well.
             if isinstance(changed, RangeIgnoredError) and self.sends_if_range:
                 self.sends_if_range = False
+            elif part.received and self.mismatches < MAX_MISMATCHES:
+                self.mismatches += 1
             else:
                 self._restart()
             return False
@@ -166,6 +170,7 @@ class Transfer:
             self.backoff.wait(error)
         else:
             self.backoff.reset()
+            self.mismatches = 0
             self.host.logger.info("%s: cut after %s bytes, resuming.", part.label, f"{part.received:,}")
         if self.refusals:
             self.url = self.get_url()
@@ -180,4 +185,5 @@ class Transfer:
         self.host.logger.warning("%s: restarting the download.", label)
         self.part.clear()
         self.restarts += 1
+        self.mismatches = 0
         self.backoff.reset()

@@ -73,17 +73,13 @@ def run(api: Api, ids: list[str], **options: Any) -> list[str]:
 CASES: dict[str, tuple[dict[str, list[Poll]], dict[str, Any], list[str], list[float]]] = {
     # name: (statuses of each poll, options, results, sleeps)
     "nothing": ({}, {}, [], []),
-    "completed": ({"u1": ["completed"]}, {}, ["u1 completed"], []),
     "pending, then completed": ({"u1": ["pending", "pending", "completed"]}, {}, ["u1 completed"], [5, 5]),
-    "pending, then failed": ({"u1": ["pending", "failed"]}, {}, ["u1 failed"], [5]),
     "an unknown status is never polled for ever": ({"u1": ["expired"]}, {}, ["u1 expired"], []),
-    "pending, then unknown": ({"u1": ["pending", "paused"]}, {}, ["u1 paused"], [5]),
     "pending to the end": ({"u1": ["pending"]}, {"timeout": 12.0}, ["u1 pending"], [5, 5, 2]),
     "the last sleep ends with the time": ({"u1": ["pending"]}, {"timeout": 5.0}, ["u1 pending"], [5]),
     "shorter than the interval": ({"u1": ["pending"]}, {"timeout": 0.5}, ["u1 pending"], [0.5]),
     "completed at the last poll": ({"u1": ["pending", "completed"]}, {"timeout": 5.0}, ["u1 completed"], [5]),
     "without waiting": ({"u1": ["pending", "completed"]}, {"timeout": 0}, ["u1 pending"], []),
-    "without waiting, completed": ({"u1": ["completed"]}, {"timeout": 0}, ["u1 completed"], []),
     "a stream that is not selected is not waited for": (
         {"v1": ["pending"]},
         {"models": {"users"}},
@@ -91,7 +87,6 @@ CASES: dict[str, tuple[dict[str, list[Poll]], dict[str, Any], list[str], list[fl
         [],
     ),
     "an unknown model is not waited for": ({"o1": ["pending"]}, {}, ["o1 pending"], []),
-    "vanished": ({"u1": [GONE]}, {}, [str(GONE)], []),
     "vanished while pending": ({"u1": ["pending", GONE]}, {}, [str(GONE)], [5]),
     "one vanished, others are waited for": (
         {"u1": [GONE], "u2": ["pending", "completed"]},
