@@ -38,11 +38,6 @@ class Tally:
     replaced_surrogates: int = 0
     started_at: float = field(default_factory=time.monotonic)
 
-    @property
-    def seconds(self) -> float:
-        """Seconds since the load began."""
-        return time.monotonic() - self.started_at
-
     def notes(self) -> Iterator[Note]:
         """Yield what is known at the end of the load."""
         if self.dropped_nuls:

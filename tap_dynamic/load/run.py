@@ -43,8 +43,8 @@ class Stream(Protocol):
         """Receives lines about the stream."""
 
     @property
-    def is_full_table(self) -> bool:
-        """Whether the replication method is FULL_TABLE."""
+    def replication_method(self) -> str:
+        """FULL_TABLE or INCREMENTAL."""
 
     def load(self, export: Export, listed: Sequence[Export]) -> None:
         """Write all messages of an export."""
@@ -123,7 +123,8 @@ class Run:
         reasons: list[tuple[str, bool]] = []
         for model, stream in self.streams.items():
             completed, bookmark = snapshots_of(model, self.listed), stream.state.bookmark
-            chosen = select_unread(completed, bookmark, self.config, is_full_table=stream.is_full_table)
+            is_full_table = stream.replication_method == "FULL_TABLE"
+            chosen = select_unread(completed, bookmark, self.config, is_full_table=is_full_table)
             unread += chosen
             if not chosen:
                 reasons.append(nothing_read_reason(model, completed, bookmark, self.config))
@@ -153,10 +154,15 @@ class Run:
                 self._fail(result)
                 continue
             stream = self.streams.get(result.model)
-            if result.failure_reason or (stream and result.status == "pending"):
-                self._fail(waited_in_vain(result, timeout))
+            if result.failure_reason:
+                advice = "Make a new export, or read others with export_ids."
+                self._fail(TapError(f"{result.failure_reason}. {advice}"))
             elif not stream:
                 self.logger.warning("Export %s is not read: %s is not selected.", result.id, first_line(result.model))
+            elif result.status == "pending":
+                waited = f"after {plural(round(timeout), 'second')} (export_timeout)"
+                advice = "Run again later: it is read once it has completed."
+                self._fail(TapError(f"Export {result.id} of {result.model} is still pending {waited}. {advice}"))
             elif not self.config.get("export_ids") and is_obsolete(result, stream.state.bookmark):
                 # Its completion was not known before.
                 stream.logger.warning("Export %s is not read: a newer one was loaded before.", result.id)
@@ -187,14 +193,3 @@ def log_unread(streams: Mapping[str, Stream], listed: Sequence[Export], *, is_al
             stream.logger.warning("%s", note)
         known = sorted(short_id(e.id) for e in snapshots_of(model, listed)) if is_all else []
         stream.state = replace(state, known_exports=known or None)
-
-
-def waited_in_vain(export: Export, timeout: float) -> TapError:
-    """Make the error of an export that failed, or is still pending."""
-    if export.failure_reason:
-        return TapError(f"{export.failure_reason}. Make a new export, or read others with export_ids.")
-    waited = plural(round(timeout), "second")
-    return TapError(
-        f"Export {export.id} of {export.model} is still pending after {waited} (export_timeout)."
-        " Run again later: it is read once it has completed."
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
@@ -35,7 +36,7 @@ class Summary:
         self.exports += 1
         self.rows += tally.emitted
         self.columns = len(plan.layout.names)
-        self.seconds += tally.seconds
+        self.seconds += time.monotonic() - tally.started_at
         if plan.is_full:
             self.counts["not compared"] += tally.read
             self.counts["deleted"] += plan.counts.deleted if plan.counts else 0

@@ -9,7 +9,7 @@ from tap_dynamic.errors import FileUnusable, TapError
 from tap_dynamic.file.sample import HEAD_SIZE, Sample, read_sample, unpack_head
 from tap_dynamic.load.fitting import infer_key
 from tap_dynamic.schemas import KEY_CANDIDATES, SCHEMAS
-from tap_dynamic.table.fit import documented_layout, infer_layout, unknown_file_problem
+from tap_dynamic.table.fit import infer_layout, unknown_file_problem
 
 if TYPE_CHECKING:
     import logging
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def infer_layouts(
     api: ExportsApi, host: FileHost, export_ids: Sequence[str], logger: logging.Logger
 ) -> dict[str, Layout]:
-    """Infer the layout of each model from its newest completed export, one of `export_ids` if there are any.
+    """Infer the layout of each model that has a file from its newest completed export, or the newest of `export_ids`.
 
     Raises:
         TapError: If the API or the file host can't be reached.
@@ -34,7 +34,6 @@ def infer_layouts(
     layouts = {}
     for model in MODELS:
         documented = SCHEMAS.get_schema(model)["properties"]
-        layouts[model] = documented_layout(documented, KEY_CANDIDATES[model])
         if model not in newest:
             logger.info("There is no completed export of %s yet: its columns are the documented ones.", model)
             continue

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk.exceptions import StreamMapConfigError
-from singer_sdk.mapper import PluginMapper, RemoveRecordTransform, StreamMap
+from singer_sdk.mapper import PluginMapper, RemoveRecordTransform
 
 from tap_dynamic.datetimes import to_rfc3339
 from tap_dynamic.redaction import first_line
@@ -95,17 +95,14 @@ def register_maps(mapper: PluginMapper, stream: str, layout: Layout) -> str | No
         return f"stream_maps can't be applied to its columns: {first_line(error)}"
     except ValueError:  # of the SDK's flattening
         return "flattening gives two columns one name. Raise flattening_max_key_length, or change flattening_separator."
-    return next(filter(None, (_map_problem(stream_map, layout) for stream_map in mapper.stream_maps[stream])), None)
-
-
-def _map_problem(stream_map: StreamMap, layout: Layout) -> str | None:
-    columns = set(stream_map.transformed_schema["properties"])
-    if isinstance(stream_map, RemoveRecordTransform):
-        return None
-    if not columns.issuperset(stream_map.transformed_key_properties or ()):
-        return "flattening renames key columns. Raise flattening_max_key_length."
-    if DELETED_AT in layout.sdc_columns and DELETED_AT not in columns:
-        if stream_map.flattening_enabled:
-            return f"flattening renames {DELETED_AT}. Raise flattening_max_key_length."
-        return f"a stream map drops {DELETED_AT}: deleted rows would look as if they were not."
+    for stream_map in mapper.stream_maps[stream]:
+        if isinstance(stream_map, RemoveRecordTransform):
+            continue
+        columns = set(stream_map.transformed_schema["properties"])
+        if not columns.issuperset(stream_map.transformed_key_properties or ()):
+            return "flattening renames key columns. Raise flattening_max_key_length."
+        if DELETED_AT in layout.sdc_columns and DELETED_AT not in columns:
+            if stream_map.flattening_enabled:
+                return f"flattening renames {DELETED_AT}. Raise flattening_max_key_length."
+            return f"a stream map drops {DELETED_AT}: deleted rows would look as if they were not."
     return None

@@ -79,11 +79,6 @@ class RowStream(DynamicStream):
         if state != self.state:
             self.stream_state.update(replace(state, environment_id=self.api.environment_id).values())
 
-    @property
-    def is_full_table(self) -> bool:
-        """Whether the replication method is FULL_TABLE."""
-        return bool(self.replication_method == "FULL_TABLE")
-
     @override
     def get_replication_key_signpost(self, context: Context | None = None) -> None:
         """Set no upper limit to the bookmark: it is a time of Dynamic's clock, not of this machine's."""
@@ -129,7 +124,7 @@ class RowStream(DynamicStream):
             self.documented,
             self.candidates,
             self.deselected,
-            is_full_table=self.is_full_table,
+            is_full_table=self.replication_method == "FULL_TABLE",
             is_dry_run=self.is_dry_run,
             now=now,
             logger=self.logger,

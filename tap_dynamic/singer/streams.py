@@ -99,14 +99,7 @@ class ExportsStream(DynamicStream, RESTStream[None]):
     @override
     def get_records(self, context: Context | None) -> Iterator[Record]:
         loaders = {s.name: s for s in self.child_streams if isinstance(s, RowStream) and s.selected}
-        run = Run(
-            self.api,
-            loaders,
-            self.config,
-            logger=self.logger,
-            write_state=self.write_state,
-            is_dry_run=self.is_dry_run,
-        )
+        run = Run(self.api, loaders, self.config, self.logger, self.write_state, is_dry_run=self.is_dry_run)
         is_listed = not self.config.get("export_ids")
         exports = run.execute(self.api.parse_entries(self.request_records(context)) if is_listed else [])
         for loader in loaders.values():
