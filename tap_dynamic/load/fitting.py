@@ -14,7 +14,6 @@ from tap_dynamic.table.columns import (
     choose_key,
     column_names,
     duplicate_key_problem,
-    empty_key_problem,
     key_refusal,
     quoted,
 )
@@ -88,7 +87,7 @@ def _reads(column: Column, rows: Sequence[list[str]]) -> bool:
 def _empty_key(column: Column, numbers: Iterable[int], rows: Sequence[list[str]]) -> str | None:
     place = column.index or 0
     empty = next((number for number, row in zip(numbers, rows) if not row[place]), None)
-    return empty_key_problem(column.name, empty) if empty else None
+    return f"{column.name} is empty in row {empty}" if empty else None
 
 
 def fit_file(file: CsvFile, load: Load) -> Layout:
