@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tap_dynamic.errors import FileUnusable, TapError
 from tap_dynamic.load.index import RowIndex, key_digests
 from tap_dynamic.load.rows import numbered_rows
-from tap_dynamic.table.columns import (
-    FALLBACK_KEY,
-    choose_key,
-    column_names,
-    duplicate_key_problem,
-    key_refusal,
-    quoted,
-)
+from tap_dynamic.table.columns import FALLBACK_KEY, choose_key, column_names, duplicate_key_problem, key_refusal, quoted
 from tap_dynamic.table.convert import read_keys, reads_as
 from tap_dynamic.table.fit import afresh_note, file_names, fit_layout, insists_on_type, unknown_file_problem
 from tap_dynamic.table.layout import Column, Note
