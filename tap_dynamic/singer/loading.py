@@ -13,7 +13,7 @@ from typing_extensions import override
 from tap_dynamic.errors import TapError
 from tap_dynamic.file.reader import ROWS_PER_CHUNK
 from tap_dynamic.load.rows import Tally, read_chunks
-from tap_dynamic.output.sinks import batch_sink, each_record_sink, record_sink
+from tap_dynamic.output.messages import each_record_sink, record_sink
 from tap_dynamic.singer.base import DynamicStream
 from tap_dynamic.singer.records import register_maps
 from tap_dynamic.table.layout import Note
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context, Record
 
     from tap_dynamic.load.plan import LoadPlan
-    from tap_dynamic.output.sinks import Sink
+    from tap_dynamic.output.messages import Sink
 
 
 class LoadingStream(DynamicStream):
@@ -118,8 +118,7 @@ class LoadingStream(DynamicStream):
         names = plan.layout.names
         with contextlib.ExitStack() as stack:
             if config and self._is_plain:
-                writer = stack.enter_context(self.new_batch_writer(config, self.name, plan.layout.schema))
-                yield batch_sink(names, writer)
+                yield stack.enter_context(self.new_batch_writer(config, self.name, plan.layout.schema)).add_chunk
             elif config:
                 yield each_record_sink(names, stack.enter_context(self.mapped_batches(config)))
             elif not self._is_plain:
