@@ -1,3 +1,1 @@
 """Dynamic's exports API."""
-
-from __future__ import annotations

@@ -1,3 +1,1 @@
 """From a URL to a verified file."""
-
-from __future__ import annotations

@@ -10,14 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 from singer_sdk.exceptions import RetriableAPIError
 
-from tap_dynamic.download.responses import (
-    check_encoding,
-    check_part,
-    check_status,
-    is_chunked,
-    is_end,
-    size_of,
-)
+from tap_dynamic.download.responses import check_encoding, check_part, check_status, is_chunked, is_end, size_of
 from tap_dynamic.errors import TapError
 from tap_dynamic.tempfiles import disk_error
 

@@ -1,3 +1,1 @@
 """HTTP: sessions, retries."""
-
-from __future__ import annotations

@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tap_dynamic.errors import FileUnusable, TapError
 from tap_dynamic.load.index import RowIndex, key_digests
 from tap_dynamic.load.rows import numbered_rows
-from tap_dynamic.table.columns import (
-    FALLBACK_KEY,
-    choose_key,
-    column_names,
-    duplicate_key_problem,
-    empty_key_problem,
-    key_refusal,
-    quoted,
-)
+from tap_dynamic.table.columns import FALLBACK_KEY, choose_key, column_names, duplicate_key_problem, key_refusal, quoted
 from tap_dynamic.table.convert import read_keys, reads_as
 from tap_dynamic.table.fit import afresh_note, file_names, fit_layout, insists_on_type, unknown_file_problem
 from tap_dynamic.table.layout import Column, Layout, Note
@@ -87,7 +79,7 @@ def _reads(column: Column, rows: Sequence[list[str]]) -> bool:
 def _empty_key(column: Column, numbers: Iterable[int], rows: Sequence[list[str]]) -> str | None:
     place = column.index or 0
     empty = next((number for number, row in zip(numbers, rows) if not row[place]), None)
-    return empty_key_problem(column.name, empty) if empty else None
+    return f"{column.name} is empty in row {empty}" if empty else None
 
 
 def fit_file(file: CsvFile, load: Load) -> Layout:

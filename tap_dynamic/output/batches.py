@@ -1,13 +1,18 @@
-"""BATCH files of any format, and their messages."""
+"""BATCH files of any format, their messages, and the format of JSON lines."""
 
 from __future__ import annotations
 
+import gzip
 from abc import ABC, abstractmethod
 from typing import IO, TYPE_CHECKING, Any
 from uuid import uuid4
 
+from singer_sdk.contrib.msgspec import serialize_jsonl
 from singer_sdk.helpers._batch import SDKBatchMessage
+from typing_extensions import override
 
+from tap_dynamic.file.reader import row_error
+from tap_dynamic.output.messages import RecordEncoder
 from tap_dynamic.output.storage import store_file
 from tap_dynamic.tempfiles import disk_error, new_temporary_file
 
@@ -16,6 +21,8 @@ if TYPE_CHECKING:
 
     from singer_sdk.helpers._batch import BatchConfig
     from typing_extensions import Self
+
+    from tap_dynamic.table.layout import Chunk
 
 
 class MisfitError(ValueError):
@@ -61,7 +68,19 @@ class BatchWriter(ABC):
                 self._abandon()
                 self.file.close()
 
-    def add(self, rows: int, content: Any) -> None:
+    def add_chunk(self, chunk: Chunk) -> None:
+        """Add rows, with values for each property of the schema, in its order."""
+        try:
+            content = self._encode(chunk.values)
+        except MisfitError as error:
+            raise row_error(chunk.label, chunk.numbers[error.index], error.problem) from None
+        self._add(len(chunk), content)
+
+    @abstractmethod
+    def add_record(self, record: Mapping[str, Any], label: str) -> None:
+        """Add a record. The label says what it is, for messages."""
+
+    def _add(self, rows: int, content: Any) -> None:
         """Add encoded rows to the current file, or to a new one where they would exceed `batch_size`."""
         if self.rows and self.rows + rows > self.config.batch_size:
             self.finish()
@@ -91,16 +110,8 @@ class BatchWriter(ABC):
         self.write_message(SDKBatchMessage(stream=self.stream, encoding=self.config.encoding, manifest=[url]))
 
     @abstractmethod
-    def encode_values(self, names: Sequence[str], values: Sequence[Sequence[Any]]) -> Any:
-        """Encode the values of each column.
-
-        Raises:
-            MisfitError: At a value that the format can't hold.
-        """
-
-    @abstractmethod
-    def add_record(self, record: Mapping[str, Any], label: str) -> None:
-        """Add a record; see `add`. The label says what it is, for messages."""
+    def _encode(self, values: Sequence[Sequence[Any]]) -> Any:
+        """Encode the values of each property; a value that the format can't hold is a `MisfitError`."""
 
     @abstractmethod
     def _open(self, file: IO[bytes]) -> None: ...
@@ -111,5 +122,35 @@ class BatchWriter(ABC):
     @abstractmethod
     def _close(self) -> None: ...
 
-    @abstractmethod
-    def _abandon(self) -> None: ...
+    def _abandon(self) -> None:  # noqa: B027 (most formats hold nothing that outlives the file)
+        ...
+
+
+class JsonLinesWriter(BatchWriter):
+    """Writes gzipped JSON lines."""
+
+    extension = "json.gz"
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.encoder = RecordEncoder(list(self.schema["properties"]))
+
+    @override
+    def add_record(self, record: Mapping[str, Any], label: str) -> None:
+        self._add(1, bytes(serialize_jsonl(dict(record))))  # a copy: the SDK reuses its buffer for messages
+
+    @override
+    def _encode(self, values: Sequence[Sequence[Any]]) -> bytes:
+        return self.encoder.encode(values)
+
+    @override
+    def _open(self, file: IO[bytes]) -> None:
+        self.packed = gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1)
+
+    @override
+    def _write(self, content: Any) -> None:
+        self.packed.write(content)
+
+    @override
+    def _close(self) -> None:
+        self.packed.close()

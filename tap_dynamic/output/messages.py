@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
     from singer_sdk.singerlib.encoding.simple import Message
 
+    from tap_dynamic.table.layout import Chunk
+
+    Sink = Callable[[Chunk], None]
+    """Writes some rows."""
+
 LARGE_CHUNK = 1 << 22
 """Bytes of encoded rows above which they are not copied."""
 TERMINATION_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
@@ -121,3 +126,19 @@ def record_messages(stream: str, version: int | None, lines: bytes) -> Iterator[
         yield view[at:line_break]
         yield end
         at = line_break + 1
+
+
+def record_sink(stream: str, names: Sequence[str], version: int | None, write_lines: Callable[..., None]) -> Sink:
+    """Write RECORD messages in bulk, with the version of the table if there is one."""
+    encoder = RecordEncoder(names)
+    return lambda chunk: write_lines(*record_messages(stream, version, encoder.encode(chunk.values)))
+
+
+def each_record_sink(names: Sequence[str], write: Callable[[dict[str, Any], str], None]) -> Sink:
+    """Pass rows on one by one; `write` takes a record, and what it is for messages."""
+
+    def write_chunk(chunk: Chunk) -> None:
+        for number, row in zip(chunk.numbers, zip(*chunk.values)):
+            write(dict(zip(names, row)), f"{chunk.label}, row {number}")
+
+    return write_chunk

@@ -58,11 +58,10 @@ class ParquetWriter(BatchWriter):
         self.pending_size = 0
 
     @override
-    def encode_values(self, names: Sequence[str], values: Sequence[Sequence[Any]]) -> Any:
-        columns = dict(zip(names, values))
+    def _encode(self, values: Sequence[Sequence[Any]]) -> Any:
         return self._table(
-            columns[name] if kind in AS_THEY_ARE else _to_plain(name, kind, columns[name])
-            for name, kind in self.kinds.items()
+            column if kind in AS_THEY_ARE else _to_plain(name, kind, column)
+            for (name, kind), column in zip(self.kinds.items(), values)
         )
 
     def _table(self, columns: Iterable[Sequence[Any]]) -> Any:
@@ -84,7 +83,7 @@ class ParquetWriter(BatchWriter):
     def _add_pending(self) -> None:
         if rows := self.pending:
             self.pending, self.pending_size = [], 0
-            self.add(len(rows), self._table(zip(*rows)))
+            self._add(len(rows), self._table(zip(*rows)))
 
     @override
     def finish(self) -> None:

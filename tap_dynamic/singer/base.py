@@ -15,7 +15,7 @@ from singer_sdk.singerlib import RecordMessage
 from typing_extensions import override
 
 from tap_dynamic.errors import TapError
-from tap_dynamic.output.jsonlines import JsonLinesWriter
+from tap_dynamic.output.batches import JsonLinesWriter
 from tap_dynamic.singer.records import UnfitError, drop_parts, fit_record
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from tap_dynamic.load.prepare import prepare_load
 from tap_dynamic.load.rows import Tally, read_chunks
 from tap_dynamic.load.state import RowState
 from tap_dynamic.load.summary import Summary
-from tap_dynamic.output.sinks import Sink, batch_sink, each_record_sink, record_sink
+from tap_dynamic.output.messages import Sink, each_record_sink, record_sink
 from tap_dynamic.redaction import first_line
 from tap_dynamic.schemas import KEY_CANDIDATES, SCHEMAS
 from tap_dynamic.singer.base import DynamicStream
@@ -241,8 +241,7 @@ class RowStream(DynamicStream):
         names = plan.layout.names
         with contextlib.ExitStack() as stack:
             if config and self._is_plain:
-                writer = stack.enter_context(self.new_batch_writer(config, self.name, plan.layout.schema))
-                yield batch_sink(names, writer)
+                yield stack.enter_context(self.new_batch_writer(config, self.name, plan.layout.schema)).add_chunk
             elif config:
                 yield each_record_sink(names, stack.enter_context(self.mapped_batches(config)))
             elif not self._is_plain:

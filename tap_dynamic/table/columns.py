@@ -88,11 +88,6 @@ def find_candidate(names: Collection[str], candidates: Iterable[Sequence[str]]) 
     return next((key for key in keys if set(key) <= set(names)), None)
 
 
-def empty_key_problem(name: str, number: int) -> str:
-    """Say that the first column of a key is empty in a row."""
-    return f"{name} is empty in row {number}"
-
-
 def key_refusal(key: Sequence[str], problem: str) -> str:
     """Say that some columns can't be the key, and what to do."""
     return f"{', '.join(key)} can't be the key: {problem}. {KEY_ADVICE}."

@@ -134,8 +134,6 @@ CONVERTERS: dict[str, Converter] = {
     "date-time": _datetimes,
     "object": _json_of(dict),
     "array": _json_of(list),
-    "array of strings": _json_of(list[str | None]),
-    "array of objects": _json_of(list[dict[str, Any] | None]),
 }
 """For each type: all cells of a column to values. An empty cell is None."""
 

@@ -20,7 +20,7 @@ from tap_dynamic.table.columns import (
 )
 from tap_dynamic.table.convert import reads_as
 from tap_dynamic.table.layout import Column, KnownTable, Layout, Note, StreamCatalog
-from tap_dynamic.table.types import TEXT, canonical_schema, nested_schema, type_of
+from tap_dynamic.table.types import JSON_KINDS, TEXT, canonical_schema, nested_schema, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -54,23 +54,16 @@ def documented_layout(documented: Properties, candidates: Iterable[Sequence[str]
     return infer_layout(Sample(header, []), documented, choose_key(header, candidates))
 
 
-def _documented_type(name: str, documented: Properties) -> str | None:
-    # None where it is text or undocumented.
-    kind = type_of(_documented(name, documented))
-    return None if kind == "string" else kind
-
-
-def _documented(name: str, documented: Properties) -> dict[str, Any]:
-    return documented.get(respelled([name], documented)[0], TEXT)
+def _documented(name: str, documented: Properties) -> tuple[dict[str, Any], str]:
+    """Return the documented schema of a column, and its type."""
+    schema = documented.get(respelled([name], documented)[0], TEXT)
+    return schema, type_of(schema) or "string"
 
 
 def insists_on_type(name: str, catalog: StreamCatalog, documented: Properties) -> bool:
     """Whether the type of a column is not ours to guess: it is not documented, or the user has set another."""
-    kind = _documented_type(name, documented)
-    schema = catalog.properties.get(name)
-    chosen = kind if schema is None else type_of(schema)
-    # A catalog can say `array` without the documented items.
-    return kind is None or (chosen != kind and not (chosen == "array" and kind.startswith("array of ")))
+    _, kind = _documented(name, documented)
+    return kind == "string" or (name in catalog.properties and type_of(catalog.properties[name]) != kind)
 
 
 def fit_layout(  # noqa: PLR0913 (what it depends on, nothing hidden)
@@ -101,7 +94,8 @@ def fit_layout(  # noqa: PLR0913 (what it depends on, nothing hidden)
         is_text = was_text or name in unreadable or (name in key[1:] and "" in column)
         schema = _fit_type(name, column, catalog, documented, is_text=is_text)
         schemas[name] = canonical_schema(schema, nullable=name not in key)
-        if (kind := _documented_type(name, documented)) and type_of(schemas[name]) == "string":
+        _, kind = _documented(name, documented)
+        if kind != "string" and type_of(schemas[name]) == "string":
             text.add(name)
             if not was_text and (name in unreadable or not reads_as(kind, column)):
                 turned.append(name)
@@ -126,8 +120,8 @@ def _fit_type(
     schema = catalog.properties.get(name)
     if insists_on_type(name, catalog, documented):
         return schema or TEXT
-    schema = schema or _documented(name, documented)
-    return TEXT if is_text or not reads_as(type_of(schema) or "string", cells) else schema
+    default, kind = _documented(name, documented)
+    return TEXT if is_text or not reads_as(kind, cells) else schema or default
 
 
 def _known_names(table: KnownTable, documented: Properties) -> tuple[str, ...]:
@@ -160,7 +154,7 @@ def _emitted(names: Sequence[str], catalog: StreamCatalog, key: Sequence[str]) -
 
 def _column(name: str, schema: dict[str, Any], index: int | None, key: Sequence[str]) -> Column:
     kind = type_of(schema) or "string"
-    nested = schema if kind in {"object", "array"} and nested_schema(schema) else None
+    nested = schema if kind in JSON_KINDS and nested_schema(schema) else None
     own = [part for part in key if part not in SDC_COLUMNS]
     is_required = name in own and (name == own[0] or kind != "string")
     return Column(name, index, kind, is_key=name in own, is_required=is_required, nested=nested)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 JSON_TYPE_NAMES = {"string", "integer", "number", "boolean", "object", "array", "null"}
-ARRAY_KINDS = {"string": "array of strings", "object": "array of objects"}
-"""Arrays of nullable items of one type, which msgspec verifies as it decodes."""
-JSON_KINDS = {"object", "array", *ARRAY_KINDS.values()}
+JSON_KINDS = {"object", "array"}
 """Types whose cells are JSON."""
 TEXT: dict[str, Any] = {"type": ["string", "null"]}
 
@@ -19,15 +17,7 @@ def type_of(schema: dict[str, Any]) -> str | None:
         kind = str(schema.get("format", "string"))
         return kind if kind in {"string", "date", "date-time"} else None
     kind = kinds.pop() if len(kinds) == 1 else ""
-    if kind == "array":
-        return _array_kind(nested_schema(schema).get("items", {}))
     return kind if kind in JSON_TYPE_NAMES else None
-
-
-def _array_kind(items: dict[str, Any]) -> str:
-    """Return the type of an array by the schema of its items."""
-    name = next((name for name in ARRAY_KINDS if set(items.get("type", ())) == {name, "null"}), "")
-    return "array" if "properties" in items else ARRAY_KINDS.get(name, "array")
 
 
 def canonical_schema(schema: dict[str, Any], *, nullable: bool) -> dict[str, Any]:
@@ -35,7 +25,7 @@ def canonical_schema(schema: dict[str, Any], *, nullable: bool) -> dict[str, Any
     kind = type_of(schema) or "string"
     parts = nested_schema(_without_null(schema)[0]) if kind in JSON_KINDS else {}
     dated = {"format": kind} if kind in {"date", "date-time"} else {}
-    name = "string" if dated else kind.split()[0]
+    name = "string" if dated else kind
     return {**parts, "type": [name, "null"] if nullable else name, **dated, **_described(schema)}
 
 

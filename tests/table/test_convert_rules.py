@@ -37,8 +37,6 @@ TYPES: dict[str, Schema] = {
     "boolean": {"type": "boolean"},
     "object": {"type": "object"},
     "array": {"type": "array"},
-    "array of strings": {"type": "array", "items": {"type": ["string", "null"]}},
-    "array of objects": {"type": "array", "items": {"type": ["object", "null"]}},
     "date": {"type": "string", "format": "date"},
     "date-time": {"type": "string", "format": "date-time"},
 }
@@ -177,48 +175,44 @@ def test_the_types_of_parts_of_a_value(schema: Schema, cell: str, *, is_read: bo
         assert Draft7Validator(canonical).is_valid(value)
 
 
-ITEMS: dict[str, tuple[Any, str, Schema | None]] = {
-    # name: (items in the catalog, type, items in the SCHEMA)
-    "null first": ({"type": ["null", "string"]}, "array of strings", {"type": ["null", "string"]}),
+ITEMS: dict[str, tuple[Any, Schema | None]] = {
+    # name: (items in the catalog, items in the SCHEMA)
+    "null first": ({"type": ["null", "string"]}, {"type": ["null", "string"]}),
     "described": (
         {"type": ["string", "null"], "title": "T"},
-        "array of strings",
         {"type": ["string", "null"], "title": "T"},
     ),
-    "restricted": ({"type": ["string", "null"], "format": "date"}, "array of strings", {"type": ["string", "null"]}),
-    "not nullable": ({"type": "string"}, "array", {"type": "string"}),
-    "two types": ({"type": ["object", "string", "null"]}, "array", {"type": ["object", "string", "null"]}),
+    "restricted": ({"type": ["string", "null"], "format": "date"}, {"type": ["string", "null"]}),
+    "not nullable": ({"type": "string"}, {"type": "string"}),
+    "two types": ({"type": ["object", "string", "null"]}, {"type": ["object", "string", "null"]}),
     "with properties": (
         {"type": ["object", "null"], "properties": {"a": {"type": "string"}}},
-        "array",
         {"type": ["object", "null"], "properties": {"a": {"type": "string"}}},
     ),
     "without properties": (
         {"type": ["object", "null"], "properties": {}},
-        "array of objects",
         {"type": ["object", "null"]},
     ),
     "arrays": (
         {"type": "array", "items": {"type": "integer"}},
-        "array",
         {"type": "array", "items": {"type": "integer"}},
     ),
     # Strict targets fail at items without a type, and load an array without items as JSON.
-    "of any type": ({}, "array", None),
-    "true": (True, "array", None),
-    "false": (False, "array", None),
-    "null": (None, "array", None),
-    "one for each place": ([{"type": "string"}], "array", None),
-    "a union": ({"anyOf": [{"type": "string"}, NULL]}, "array", None),
-    "an unknown type": ({"type": ["text", "null"]}, "array", None),
-    "a malformed type": ({"type": [["string"], {}]}, "array", None),
+    "of any type": ({}, None),
+    "true": (True, None),
+    "false": (False, None),
+    "null": (None, None),
+    "one for each place": ([{"type": "string"}], None),
+    "a union": ({"anyOf": [{"type": "string"}, NULL]}, None),
+    "an unknown type": ({"type": ["text", "null"]}, None),
+    "a malformed type": ({"type": [["string"], {}]}, None),
 }
 
 
-@pytest.mark.parametrize(("items", "kind", "sent"), ITEMS.values(), ids=ITEMS)
-def test_items_of_an_array(items: Any, kind: str, sent: Schema | None) -> None:
+@pytest.mark.parametrize(("items", "sent"), ITEMS.values(), ids=ITEMS)
+def test_items_of_an_array(items: Any, sent: Schema | None) -> None:
     schema = {"type": ["array", "null"], "items": items}
-    assert type_of(schema) == kind
+    assert type_of(schema) == "array"
     assert canonical_schema(schema, nullable=True).get("items") == sent
     assert canonical_schema({"anyOf": [{**schema, "type": "array"}, NULL]}, nullable=True).get("items") == sent
 
@@ -260,8 +254,6 @@ READ: dict[str, list[tuple[str, Any]]] = {
         ('{"a\\u0000": 1}', {"a": 1}),
     ],
     "array": [("", None), (" null ", None), ("[]", []), ('["x\\u0000"]', ["x"]), ("[[1], {}]", [[1], {}])],
-    "array of strings": [("", None), ("null", None), ("[]", []), ('["a", null, ""]', ["a", None, ""])],
-    "array of objects": [("", None), ("null", None), ('[{"a": [0.10]}, null]', [{"a": [Decimal("0.10")]}, None])],
     "date-time": [
         ("", None),
         # RFC 3339 stays as it is.
@@ -288,9 +280,7 @@ UNREAD: dict[str, list[str]] = {
     "number": ["NaN", "nan", "inf", "-Infinity", "1,5", "1_0", " 1", ".", "1.2.3", "1e", "\u0663", "1e9999999999"],
     "date": ["2021-02-29", "2021-1-2", "20210102", "2021-01-02T00:00:00", " 2021-01-02", "2021-W01-1", "0000-01-01"],
     "object": ["[]", "NULL", "1", '"x"', "{'a': 1}", '{"a": NaN}', '{"a": 1}x', "{", '{"a": "\\ud8"}', "{" * 9000],
-    "array": ["{}", "nul", "a,b", "[1", "[1,]", "[" * 9000],
-    "array of strings": ["[1]", '["a", 1]', "[[null]]", '["a", {}]', "[true]", "{}", "null null", "a,b", '["a",]'],
-    "array of objects": ['["a"]', "[{}, 1]", "[[{}]]", "[false]", "{}", '"null"', "[{}", "[NaN]", '[{"a": NaN}]'],
+    "array": ["{}", "nul", "null null", '"null"', "a,b", "[1", "[1,]", "[{}", "[NaN]", '[{"a": NaN}]', "[" * 9000],
     "date-time": [
         *["now", "12:30", "2021", "1609556645", "Fri Jan 02 2026", "2021-02-30", "2021-01-02T25:00:00Z"],
         *["0000-01-01T00:00:00Z", "9999-12-31T23:59:59-01:00", "2021-01-02T03:04:05\n", "2021-01-02T03:04:05+24:00"],
