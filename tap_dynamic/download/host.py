@@ -29,6 +29,8 @@ MAX_RESTARTS = 10
 """How often a download starts over, because the object changed or can't be resumed."""
 MAX_MISMATCHES = 5
 """How often in a row another object may be answered: replicas of a host can have different ETags."""
+MAX_FAILED_PROBES = 2
+"""How many requests for the size of a chunked body may fail before its last chunk counts."""
 MAX_REFUSALS = 3
 """How many fresh URLs in a row may be refused."""
 MIN_PROGRESS = 1024
@@ -116,7 +118,7 @@ class Transfer:
         self.host, self.get_url, self.part = host, get_url, part
         self.url = get_url()
         self.backoff = Backoff(f"The download of {part.label}", host_of(self.url), host.logger)
-        self.restarts = self.refusals = self.mismatches = 0
+        self.restarts = self.refusals = self.mismatches = self.failed_probes = 0
         self.sends_if_range = True
 
     def run(self) -> None:
@@ -153,13 +155,23 @@ class Transfer:
         self._recover(error, part.received - before)
         return False
 
-    def _probe_size(self, etag: str | None) -> int | None:
-        """Request one byte, whose `Content-Range` gives the size of the object with that ETag."""
-        with self.host.get(self.url, {"Range": "bytes=0-0"}, self.part.label) as probe:
-            check_status(probe, self.part.label)
-            if etag and probe.headers.get("ETag") != etag:
-                raise ChangedError
-            return size_of(probe)
+    def _probe_size(self, etag: str | None, shows_end: bool) -> int | None:  # noqa: FBT001 (a `Probe`)
+        """Request one byte, whose `Content-Range` gives the size of the object with that ETag.
+
+        A proxy may end a chunked body in good order although its source was cut. So the size is asked for there, too;
+        after some failures the end that such a body shows counts.
+        """
+        try:
+            with self.host.get(self.url, {"Range": "bytes=0-0"}, self.part.label) as probe:
+                check_status(probe, self.part.label)
+                if etag and probe.headers.get("ETag") != etag:
+                    raise ChangedError  # noqa: TRY301 (counted below)
+                return size_of(probe)
+        except (*RETRIED, ChangedError):
+            self.failed_probes += 1
+            if shows_end and self.failed_probes > MAX_FAILED_PROBES:
+                return None
+            raise
 
     def _recover(self, error: Exception, progress: int) -> None:
         """Prepare the attempt after one that failed, and brought `progress` bytes."""
@@ -167,7 +179,8 @@ class Transfer:
         self.refusals = self.refusals + 1 if status in EXPIRED else 0
         if self.refusals > MAX_REFUSALS:
             msg = f"{part.label}: the file host refuses fresh URLs ({status}). Check the proxies on the way."
-            raise (FileUnusable if status == HTTPStatus.GONE else TapError)(msg)
+            # S3 answers 403 for an object that is gone to those who may not list the bucket.
+            raise (FileUnusable if status in {HTTPStatus.GONE, HTTPStatus.FORBIDDEN} else TapError)(msg)
         # A trickle is not progress: it would never end.
         if isinstance(error, StalledError) or progress < MIN_PROGRESS:
             self.backoff.wait(error)

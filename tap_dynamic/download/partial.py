@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from tap_dynamic.progress import ProgressLogger
 
-    Probe = Callable[[str | None], int | None]
-    """From the ETag of an object to its size, by a request of its own."""
+    Probe = Callable[[str | None, bool], int | None]
+    """From the ETag of an object, and whether its body shows its end, to its size, by a request of its own."""
 
 READ_SIZE = 1 << 18
 """Bytes that are read from the network at once, at most."""
@@ -108,8 +108,9 @@ class PartialFile:
         tag, is_part = response.headers.get("ETag", ""), response.status_code == HTTPStatus.PARTIAL_CONTENT
         self.etag = tag if tag.startswith('"') else None  # a weak one does not prove equal bytes
         self.size = size_of(response) if is_part else response.raw.length_remaining
-        if self.size is None and not is_chunked(response):  # the last chunk shows the end
-            self.size = probe(self.etag)
+        # gzip shows its end; what is packed on the way has another size than the object.
+        if self.size is None and not (is_chunked(response) and "gzip" in response.headers.get("Content-Encoding", "")):
+            self.size = probe(self.etag, is_chunked(response))
         self.max_size = shutil.disk_usage(tempfile.gettempdir()).free * 95 // 100
 
     def _receive(self, response: requests.Response, progress: ProgressLogger) -> bool:

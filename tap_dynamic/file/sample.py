@@ -24,7 +24,7 @@ DATA_PATTERN = re.compile(
 """What a cell looks like, but not the name of a column: a UUID, an email address, a date-time, a wallet."""
 MARKUP_START = re.compile(r"[\s\ufeff\u200b]*(?:<|\{\s*[\"}]|\[\s*[\]\[{\"\d-]|\[\s*(?:true|false|null)\b)")
 BEFORE_HEADER = re.compile(
-    rb"(?:\xef\xbb\xbf|[\r\n]+)*(?:\"?sep=([,;\t|])\"?(?:[\r\n]+|\Z)(?:\xef\xbb\xbf|[\r\n]+)*)?", re.IGNORECASE
+    rb"(?:\xef\xbb\xbf|[\r\n]+)*(?:\"?sep=([,;\t|])\"?[ \t,;|]*(?:[\r\n]+|\Z)(?:\xef\xbb\xbf|[\r\n]+)*)?", re.IGNORECASE
 )
 """Byte-order marks, blank lines, and the line of a spreadsheet that names the delimiter."""
 

@@ -35,7 +35,6 @@ REASONS: tuple[tuple[type[BaseException], str, str | None], ...] = (
     (requests.exceptions.InvalidSchema, "the proxy is of a kind that needs another package", CHECK_PROXY),
     (requests.exceptions.InvalidHeader, "{host} sent a malformed header", None),
     (ValueError, "the URL of {host} is malformed", CHECK_URL),
-    (urllib3.exceptions.ProxyError, "the proxy can't be used for {host}", None),
     (urllib3.exceptions.NameResolutionError, "the name {host} can't be resolved", None),
     (ConnectionRefusedError, "{host} refused the connection", None),
     (urllib3.exceptions.ConnectTimeoutError, "{host} did not accept a connection within connect_timeout", None),
@@ -43,6 +42,7 @@ REASONS: tuple[tuple[type[BaseException], str, str | None], ...] = (
     (urllib3.exceptions.NewConnectionError, "{host} can't be reached", None),
     (urllib3.exceptions.ReadTimeoutError, "{host} sent nothing within read_timeout", None),
     (ConnectionResetError, "{host} reset the connection", None),
+    (urllib3.exceptions.ProxyError, "{host} can't be used", None),
     (Exception, "{host} closed the connection", None),
 )
 """The first type that an exception or one of its causes has says what happened."""
@@ -60,7 +60,7 @@ def explain(error: Exception, host: str) -> Failure:
     if isinstance(error, RetriableAPIError):
         return Failure(str(error))
     chain = tuple(causes(error))
-    # An https proxy has a certificate and a handshake of its own.
+    # A proxy refuses connections, too; one of https has a certificate and a handshake of its own.
     peer = "the proxy" if any(isinstance(e, urllib3.exceptions.ProxyError) for e in chain) else host
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -78,7 +78,7 @@ def explain(error: Exception, host: str) -> Failure:
         for kind, reason, advice in REASONS
         if any(isinstance(e, kind) for e in (chain[:1] if kind is ValueError else chain))
     )
-    return Failure(reason.format(host=host), advice)
+    return Failure(reason.format(host=peer), advice)
 
 
 def may_pass(status: int) -> bool:

@@ -73,8 +73,8 @@ def retry_after(response: requests.Response) -> float:
     A date counts from the response's own `Date`, because the clocks of the two machines may differ.
     """
     value = response.headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"[0-9]+", value):
-        return float(value)
+    if seconds := re.fullmatch(r"([0-9]+)(?: *, *\1)*", value):  # a proxy may repeat the header
+        return float(seconds[1])
     until = http_date(value)
     if until is None:
         return 0.0

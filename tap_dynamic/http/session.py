@@ -94,6 +94,14 @@ class VerbatimAdapter(HTTPAdapter):
         return pool
 
     @override
+    def build_response(self, req: PreparedRequest, resp: Any) -> Response:
+        response = super().build_response(req, resp)
+        for name, value in response.headers.items():
+            # Blanks around a value are not part of it (RFC 9110, 5.5). `http.client` keeps those behind it.
+            response.headers[name] = value.strip(" \t")
+        return response
+
+    @override
     def request_url(self, request: PreparedRequest, proxies: Mapping[str, str] | None) -> str:
         url = super().request_url(request, proxies)
         origin, target = split_target(str(request.url))

@@ -20,7 +20,7 @@ from tap_dynamic.load.prepare import prepare_load
 from tap_dynamic.load.rows import Tally, read_chunks
 from tap_dynamic.load.state import RowState
 from tap_dynamic.load.summary import Summary
-from tap_dynamic.output.messages import Sink, each_record_sink, record_sink
+from tap_dynamic.output.messages import each_record_sink, record_sink
 from tap_dynamic.redaction import first_line
 from tap_dynamic.schemas import KEY_CANDIDATES, SCHEMAS
 from tap_dynamic.singer.base import DynamicStream
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tap_dynamic.api.client import ExportsApi
     from tap_dynamic.api.exports import Export
     from tap_dynamic.download.host import FileHost
+    from tap_dynamic.output.messages import Sink
 
 
 class RowStream(DynamicStream):

@@ -370,7 +370,7 @@ def test_a_value_error_that_is_a_cause_is_not_of_the_url() -> None:
 def test_a_proxy_that_refuses_the_connection() -> None:
     with closed(close) as port:
         error = failure_of(f"http://h.invalid{URL_PATH}", proxies={"http": f"http://127.0.0.1:{port}"})
-    assert explain(error, "h.invalid").reason == "the proxy can't be used for h.invalid"
+    assert explain(error, "h.invalid").reason == "the proxy refused the connection"
     assert explain(error, "h").advice is None
 
 
@@ -427,6 +427,8 @@ RETRY_AFTER: list[tuple[str | None, str | None, float]] = [
     ("7", None, 7),
     (" 120 ", None, 120),
     ("86400", None, 86400),
+    ("7, 7", None, 7),
+    ("7, 8", None, 0),
     ("9" * 400, None, float("inf")),
     (format_datetime(datetime.now(timezone.utc) + timedelta(days=99), usegmt=True), None, 99 * 86400),
     (PAST, None, 0),
