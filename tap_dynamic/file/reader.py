@@ -275,8 +275,8 @@ def _problem_of(error: Exception) -> str:
 def count_separators(line: str, delimiter: str, *, is_quoted: bool) -> int:
     """Count the delimiters outside quotes, up to `MAX_COLUMNS`, in a line that may begin within quotes."""
     # A piece that ends outside quotes is a row of its own.
-    mark = re.escape(delimiter)
-    pieces = (piece[0] for piece in re.finditer(f"[^{mark}]*{mark}", line))
+    piece = re.compile(f"[^{re.escape(delimiter)}]*{re.escape(delimiter)}")
+    pieces = (found[0] for found in piece.finditer(line, 0, line.rfind(delimiter) + 1))
     rows = csv.reader(chain('"' * is_quoted, pieces), delimiter=delimiter, strict=True)
     count = 0
     with contextlib.suppress(csv.Error):  # the line ends within quotes

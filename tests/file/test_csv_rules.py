@@ -530,6 +530,10 @@ def test_the_fields_of_a_line_are_counted_as_they_are_parsed(cells: list[str], b
     assert sum(counts) == len(cells) - 1
 
 
+def test_a_long_cell_after_the_last_delimiter_takes_no_time() -> None:
+    assert count_separators("a," + "x" * 1_000_000, ",", is_quoted=False) == 1
+
+
 TOO_MANY: dict[str, bytes] = {
     "in a row": b"a,b\n1,2\n" + b"ab," * 400_000 + b"\n",
     "in a row after a quoted cell": b'a,b\n1,2\n"' + b",\n" * CHUNK_SIZE + b'",' + b"ab," * 400_000 + b"\n",
