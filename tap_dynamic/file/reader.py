@@ -23,7 +23,6 @@ from tap_dynamic.file.sample import (
     from_header,
     read_sample,
     reject_reason,
-    without_nuls,
     without_start,
 )
 
@@ -156,7 +155,7 @@ class _Source(io.BufferedIOBase):
         while data := bytes(self.file.read(HEAD_SIZE)):
             if count := data.count(0):
                 self.dropped_nuls += count
-                data = without_nuls(data)
+                data = data.replace(b"\0", b"")  # no loader takes them
             if self.is_start:
                 data = without_start(data)
                 self.is_start = not data
