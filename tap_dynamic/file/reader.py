@@ -52,13 +52,7 @@ TOO_MANY_FIELDS = f"more than {MAX_COLUMNS:,} fields"
 
 
 class CsvFile:
-    """A local file: its header, its sample, and its rows as often as they are wanted.
-
-    Args:
-        file: The file, gzip or not; the caller closes it.
-        label: The file, for messages.
-        sample: Its head.
-    """
+    """A local file, gzip or not: its header, its sample, and its rows as often as they are wanted."""
 
     def __init__(self, file: IO[bytes], label: str, sample: Sample) -> None:
         self.file, self.label, self.sample = file, label, sample
@@ -223,13 +217,7 @@ def _width(text: str) -> int:
 
 
 def _read_chunks(source: _Source, delimiter: str, count: int = 1, width: int | None = None) -> Iterator[Rows]:
-    """Yield the header alone, then rows, `count` or about `CHUNK_SIZE` at most.
-
-    Args:
-        source: The file.
-        delimiter: What separates its fields.
-        count: The number of rows.
-        width: The number of fields of each, once it is known.
+    """Yield the header alone, then rows, `count` or about `CHUNK_SIZE` at most, each of `width` fields if it is known.
 
     Raises:
         _MalformedError: At the first malformed row, after all that come before.
