@@ -37,13 +37,7 @@ class StalledError(RetriableAPIError):
 
 
 class PartialFile:
-    """The bytes of a file that are here.
-
-    Args:
-        label: The file, for messages.
-        file: Receives the bytes.
-        limit: Only so many bytes are wanted.
-    """
+    """The bytes of a file that are here; with a `limit`, only so many are wanted."""
 
     size: int | None
     """Bytes of the whole object; None where unknown."""

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 EXPIRED = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.GONE)
 """What hosts answer to an expired URL: S3 400 or 403, others 401, nginx 410."""
+ADVICE = {
+    404: "the file host answered 404: the file is not there. Make a new export.",
+    407: f"the proxy refused the request (407). {CHECK_PROXY}",
+}
 NEUTRAL_ENCODINGS = {"", "identity", "gzip", "x-gzip", "utf-8", "utf8", "aws-chunked", "binary", "none"}
 """Values of `Content-Encoding` that leave the stored bytes as they are; gzip is recognised by its first bytes."""
 
@@ -40,15 +44,10 @@ def check_status(response: requests.Response, label: str) -> None:
     if status in EXPIRED or may_pass(status):
         msg = f"the file host answered {status}"
         raise RetriableAPIError(msg, response)
-    if status == HTTPStatus.NOT_FOUND:
-        msg = f"{label}: the file host answered 404: the file is not there. Make a new export."
-        raise FileUnusable(msg)
-    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        msg = f"{label}: the proxy refused the request (407). {CHECK_PROXY}"
-        raise TapError(msg)
     if status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE}:
-        msg = f"{label}: the file host answered {status} instead of the file. Make a new export."
-        raise TapError(msg)
+        problem = ADVICE.get(status, f"the file host answered {status} instead of the file. Make a new export.")
+        msg = f"{label}: {problem}"
+        raise (FileUnusable if status == HTTPStatus.NOT_FOUND else TapError)(msg)
 
 
 def check_part(response: requests.Response, received: int, etag: str | None, size: int | None) -> None:

@@ -23,7 +23,6 @@ from tap_dynamic.file.sample import (
     from_header,
     read_sample,
     reject_reason,
-    without_nuls,
     without_start,
 )
 
@@ -53,13 +52,7 @@ TOO_MANY_FIELDS = f"more than {MAX_COLUMNS:,} fields"
 
 
 class CsvFile:
-    """A local file: its header, its sample, and its rows as often as they are wanted.
-
-    Args:
-        file: The file, gzip or not; the caller closes it.
-        label: The file, for messages.
-        sample: Its head.
-    """
+    """A local file, gzip or not: its header, its sample, and its rows as often as they are wanted."""
 
     def __init__(self, file: IO[bytes], label: str, sample: Sample) -> None:
         self.file, self.label, self.sample = file, label, sample
@@ -156,7 +149,7 @@ class _Source(io.BufferedIOBase):
         while data := bytes(self.file.read(HEAD_SIZE)):
             if count := data.count(0):
                 self.dropped_nuls += count
-                data = without_nuls(data)
+                data = data.replace(b"\0", b"")  # no loader takes them
             if self.is_start:
                 data = without_start(data)
                 self.is_start = not data
@@ -269,8 +262,8 @@ def _problem_of(error: Exception) -> str:
 def count_separators(line: str, delimiter: str, *, is_quoted: bool) -> int:
     """Count the delimiters outside quotes, up to `MAX_COLUMNS`, in a line that may begin within quotes."""
     # A piece that ends outside quotes is a row of its own.
-    mark = re.escape(delimiter)
-    pieces = (piece[0] for piece in re.finditer(f"[^{mark}]*{mark}", line))
+    piece = re.compile(f"[^{re.escape(delimiter)}]*{re.escape(delimiter)}")
+    pieces = (found[0] for found in piece.finditer(line, 0, line.rfind(delimiter) + 1))
     rows = csv.reader(chain('"' * is_quoted, pieces), delimiter=delimiter, strict=True)
     count = 0
     with contextlib.suppress(csv.Error):  # the line ends within quotes

@@ -49,7 +49,7 @@ def reject_reason(start: bytes) -> str | None:
         return "a zip archive"
     if start.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")) or _has_wide_characters(start[:1024]):
         return "UTF-16 or UTF-32"
-    text = without_nuls(start).decode("utf-8", "ignore")
+    text = start.replace(b"\0", b"").decode("utf-8", "ignore")
     return "HTML, XML or JSON" if MARKUP_START.match(text) else None
 
 
@@ -69,11 +69,6 @@ def header_problem(header: list[str]) -> str | None:
     return None
 
 
-def without_nuls(data: bytes) -> bytes:
-    """Remove NUL characters, which no loader takes."""
-    return data.replace(b"\0", b"")
-
-
 def without_start(data: bytes) -> bytes:
     """Remove what may stand before the header."""
     return BEFORE_HEADER.sub(b"", data, count=1)
@@ -81,7 +76,7 @@ def without_start(data: bytes) -> bytes:
 
 def from_header(start: bytes) -> tuple[str, str]:
     """Return the delimiter of a file, and the text of its first bytes from the header on."""
-    data = without_nuls(start)
+    data = start.replace(b"\0", b"")  # no loader takes NUL characters
     text = without_start(data).decode("utf-8", "replace")
     named = cast("re.Match[bytes]", BEFORE_HEADER.match(data))[1]
     return named.decode() if named else find_delimiter(text), text

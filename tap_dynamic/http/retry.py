@@ -25,13 +25,7 @@ MAX_WAIT = 30.0
 
 
 class Backoff:
-    """Exponential backoff with full jitter; `Retry-After` is a floor beneath it.
-
-    Args:
-        operation: What is attempted, the start of the messages.
-        host: The host that is asked, for messages.
-        logger: Receives a warning for each wait.
-    """
+    """Exponential backoff with full jitter; `Retry-After` is a floor beneath it. Each wait is logged as a warning."""
 
     def __init__(self, operation: str, host: str, logger: logging.Logger) -> None:
         self.operation, self.host, self.logger = operation, host, logger

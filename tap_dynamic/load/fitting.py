@@ -6,12 +6,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from tap_dynamic.errors import FileUnusable, TapError
+from tap_dynamic.errors import TapError
 from tap_dynamic.load.index import RowIndex, key_digests
 from tap_dynamic.load.rows import numbered_rows
 from tap_dynamic.table.columns import FALLBACK_KEY, choose_key, column_names, duplicate_key_problem, key_refusal, quoted
 from tap_dynamic.table.convert import read_keys, reads_as
-from tap_dynamic.table.fit import afresh_note, file_names, fit_layout, insists_on_type, unknown_file_problem
+from tap_dynamic.table.fit import afresh_note, check_is_export, file_names, fit_layout, insists_on_type
 from tap_dynamic.table.layout import Column, Layout, Note
 
 if TYPE_CHECKING:
@@ -89,9 +89,7 @@ def fit_file(file: CsvFile, load: Load) -> Layout:
         TapError: If the file is not one of the stream, can't be read, or lacks a column of the table's key.
     """
     catalog, table, documented = load.catalog, load.state.table, load.documented
-    if problem := unknown_file_problem(file.sample, catalog.properties, documented):
-        msg = f"{file.label}: {problem}. Make a new export."
-        raise FileUnusable(msg)
+    check_is_export(file.sample, catalog.properties, documented, file.label)
     fit = partial(fit_layout, file.sample, catalog, table, documented)
     names = file_names(file.sample, catalog, table, documented)
     key = choose_key(names, load.candidates, of_user=catalog.key, of_table=table.key)

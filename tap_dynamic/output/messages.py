@@ -60,12 +60,7 @@ class MessageWriter(MsgSpecWriter):
 
 
 def write_all(raw: Any, data: bytes | bytearray | memoryview) -> None:
-    """Write every byte, however few an unbuffered or non-blocking stream takes at once.
-
-    Args:
-        raw: A raw stream: its `write` returns how many bytes it took, or None if it would block.
-        data: What is written.
-    """
+    """Write every byte to a raw stream, whose `write` returns how many it took, or None if it would block."""
     rest = memoryview(data)
     while rest:
         written = raw.write(rest)

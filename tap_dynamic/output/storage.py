@@ -25,18 +25,9 @@ PART = 8 << 20
 
 
 def store_file(file: IO[bytes], storage: StorageTarget, name: str, label: str) -> str:
-    """Copy a file to a storage; it appears there whole or not at all.
+    """Copy a file, from where it stands, to a storage, where it appears whole or not at all; return its URL.
 
     `StorageTarget.open` would create the bucket whose name is mistyped, and leave pieces of files in TMPDIR.
-
-    Args:
-        file: The file, at its start.
-        storage: Where it is stored.
-        name: Its name there.
-        label: What it is, for messages.
-
-    Returns:
-        Its URL.
 
     Raises:
         TapError: If the storage fails.

@@ -9,7 +9,7 @@ from tap_dynamic.errors import FileUnusable, TapError
 from tap_dynamic.file.sample import HEAD_SIZE, Sample, read_sample, unpack_head
 from tap_dynamic.load.fitting import infer_key
 from tap_dynamic.schemas import KEY_CANDIDATES, SCHEMAS
-from tap_dynamic.table.fit import infer_layout, unknown_file_problem
+from tap_dynamic.table.fit import check_is_export, infer_layout
 
 if TYPE_CHECKING:
     import logging
@@ -67,7 +67,5 @@ def _fetch_sample(api: ExportsApi, host: FileHost, export: Export, documented: P
     head, is_whole = host.fetch_head(lambda: api.download_url(export.id), label, HEAD_SIZE)
     start, is_whole = unpack_head(head, is_whole=is_whole)
     sample = read_sample(start, is_whole=is_whole, label=label)
-    if problem := unknown_file_problem(sample, (), documented):
-        msg = f"{label}: {problem}. Make a new export."
-        raise FileUnusable(msg)
+    check_is_export(sample, (), documented, label)
     return sample

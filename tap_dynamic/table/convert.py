@@ -46,10 +46,6 @@ def _strings(cells: Sequence[str]) -> Sequence[Any]:
     return [cell or None for cell in cells] if "" in cells else cells
 
 
-def _booleans(cells: Sequence[str]) -> Sequence[Any]:
-    return list(map(BOOLEANS.__getitem__, cells))
-
-
 def _each(convert: Callable[[str], Any]) -> Converter:
     return lambda cells: [convert(cell) if cell else None for cell in cells]
 
@@ -80,16 +76,13 @@ def _datetimes(cells: Sequence[str]) -> Sequence[Any]:
     if next(filter(None, cells), "").endswith("+00"):
         values = [POSTGRES_UTC.sub(r"\1T\2+00:00", cell) or None for cell in cells]
     try:
-        msgspec.convert(values, _MOMENTS)
+        msgspec.convert(values, list[datetime | None])
     except msgspec.ValidationError:
         return _each(to_rfc3339)(cells)
     text, count = "".join(filter(None, values)), len(cells) - cells.count("")
     # msgspec also accepts other separators and offsets, but one `T` and one offset at most.
     is_utc = text.count("T") == count == text.count("Z") + text.count("+00:00")
     return values if is_utc else _each(to_rfc3339)(cells)
-
-
-_MOMENTS = list[datetime | None]
 
 
 def _json_of(kind: Any) -> Converter:
@@ -127,7 +120,7 @@ def json_text(value: Any) -> str:
 
 CONVERTERS: dict[str, Converter] = {
     "string": _strings,
-    "boolean": _booleans,
+    "boolean": lambda cells: list(map(BOOLEANS.__getitem__, cells)),
     "integer": _each(_to_integer),
     "number": _each(_to_number),
     "date": _each(to_date),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from tap_dynamic.errors import FileUnusable
 from tap_dynamic.file.sample import Sample
 from tap_dynamic.table.columns import (
     FALLBACK_KEY,
@@ -32,14 +33,13 @@ PREFIXED = re.compile(r"(user|verified_credential)_[A-Za-z]\w*")
 """Names of columns as Dynamic makes them: the set varies, the prefixes do not."""
 
 
-def unknown_file_problem(sample: Sample, known: Collection[str], documented: Properties) -> str | None:
-    """Say why a file is taken for a message: it has no rows, and not one column that is known or has a known prefix."""
-    if sample.rows or not sample.is_whole:
-        return None
+def check_is_export(sample: Sample, known: Collection[str], documented: Properties, label: str) -> None:
+    """Raise `FileUnusable` if a file is a message: without rows, and without a column whose name or prefix is known."""
     names = {fold(name) for name in (*known, *documented)}
-    header = column_names(sample.header)
-    is_known = any(fold(name) in names or PREFIXED.fullmatch(name) for name in header)
-    return None if is_known else "the file has no rows and no known column: it is text, not CSV"
+    is_known = any(fold(name) in names or PREFIXED.fullmatch(name) for name in column_names(sample.header))
+    if sample.is_whole and not sample.rows and not is_known:
+        msg = f"{label}: the file has no rows and no known column: it is text, not CSV. Make a new export."
+        raise FileUnusable(msg)
 
 
 def infer_layout(sample: Sample, documented: Properties, key: Sequence[str]) -> Layout:
@@ -77,7 +77,7 @@ def fit_layout(  # noqa: PLR0913 (what it depends on, nothing hidden)
 ) -> Layout:
     """Fit schema and columns to a file.
 
-    Columns in `unreadable` have a cell beyond the sample that does not read as the documented type.
+    Some cell of each of the `unreadable` columns, beyond the sample, does not read as the documented type.
     """
     known = _known_names(table, documented)
     catalog = catalog.respelled(known)
