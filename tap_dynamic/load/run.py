@@ -66,10 +66,7 @@ class Run:
     listed: list[Export] = field(default_factory=list, init=False)
 
     def execute(self, listed: Sequence[Export]) -> list[Export]:
-        """Load the exports that the settings choose; `listed` is empty where `export_ids` names them.
-
-        Returns:
-            The last known metadata of each export.
+        """Load the exports that the settings choose, and return the last known metadata of each listed or named one.
 
         Raises:
             TapError: If the state belongs to another environment.
