@@ -55,7 +55,7 @@ class ExportsApi:
         """Decorate a request so that it is retried after failures that may pass."""
 
         def call(*args: Any, **kwargs: Any) -> T:
-            backoff = self._backoff("A request to Dynamic")
+            backoff = Backoff("A request to Dynamic", host_of(self.url), self.logger)
             while True:
                 try:
                     return func(*args, **kwargs)
@@ -111,7 +111,8 @@ class ExportsApi:
         The POST is not idempotent: after a failure that leaves open whether it worked, the list is
         searched for an export that was not known before, and only then is it sent again.
         """
-        backoff, export = self._backoff(f"The request for an export of {model}"), None
+        backoff = Backoff(f"The request for an export of {model}", host_of(self.url), self.logger)
+        export = None
         while not export:
             try:
                 response = self._send("POST", json={"format": "csv", "model": model})
@@ -137,6 +138,3 @@ class ExportsApi:
         response = self.session.request(method, f"{self.url}/exports{path}", timeout=self.timeout, **kwargs)
         check_response(response, self.environment_id)
         return response
-
-    def _backoff(self, operation: str) -> Backoff:
-        return Backoff(operation, host_of(self.url), self.logger)

@@ -50,11 +50,7 @@ class FileHost:
         self.session.headers["Accept-Encoding"] = "identity"
 
     def fetch(self, get_url: Callable[[], str], label: str) -> IO[bytes]:
-        """Download a file to an unlinked temporary file, however often it is cut.
-
-        Args:
-            get_url: Returns a fresh URL.
-            label: The file, for messages.
+        """Download a file to an unlinked temporary file, however often it is cut; `get_url` returns a fresh URL.
 
         Returns:
             The whole file as the store holds it (gzip stays gzip), at its start.
