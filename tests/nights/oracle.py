@@ -191,7 +191,8 @@ class Judge:
         """With `changes_only`, a row that is equal in all earlier files is not sent."""
         load, rules = self.memory.loads.get(self.bookmark), self.rules
         older = self.comparable(export_id, self.bookmark)
-        with_rows = {e for e in self.earlier(export_id, self.bookmark) if self.world.snapshots[e].rows}
+        earlier, gone = self.earlier(export_id, self.bookmark), self.world.unreadable
+        with_rows = {e for e in earlier if self.world.snapshots[e].rows or e in gone}
         if not self.is_comparable(load) or not older or with_rows - set(older):
             return
         rows, earlier = rules.by_key(self.world.snapshots[export_id]), [rules.by_key(shot) for shot in older.values()]

@@ -129,6 +129,8 @@ class Plan:
                 at = str(export.completed_at)
                 bookmark = (at, (*bookmark[1], export.id) if at == bookmark[0] else (export.id,))
             elif not is_loaded and not self.rules.is_named:
+                if self.verdict_of_size(export, bookmark) != "ok":
+                    committed = []  # a part does not hold up later ones, unless it could not be had either
                 break
         require(not committed, "an export is loaded that should not be", committed)
         return "fails" if "fails" in verdicts else "ok"
