@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import ssl
 from http import HTTPStatus
@@ -32,6 +33,7 @@ CERTIFICATE_PROBLEMS = {
 REASONS: tuple[tuple[type[BaseException], str, str | None], ...] = (
     # A type, what happened, and what to do where another attempt would fail in the same way.
     (requests.exceptions.InvalidProxyURL, "the URL of the proxy is malformed", CHECK_PROXY),
+    (http.client.InvalidURL, "the URL of the proxy is malformed", CHECK_PROXY),
     (requests.exceptions.InvalidSchema, "the proxy is of a kind that needs another package", CHECK_PROXY),
     (requests.exceptions.InvalidHeader, "{host} sent a malformed header", None),
     (ValueError, "the URL of {host} is malformed", CHECK_URL),

@@ -282,8 +282,10 @@ def encoded(rows: list[list[str]], line_end: str) -> tuple[bytes, list[int]]:
     data, ends = b"", []
     for row in [["a", "b"], *rows]:
         text = io.StringIO(newline="")
-        csv.writer(text, lineterminator=line_end, quoting=csv.QUOTE_ALL).writerow(row)
-        data += text.getvalue().encode()
+        # Python 3.10 can't write NUL characters.
+        kept = [cell.replace("\0", "\ue000") for cell in row]
+        csv.writer(text, lineterminator=line_end, quoting=csv.QUOTE_ALL).writerow(kept)
+        data += text.getvalue().replace("\ue000", "\0").encode()
         ends.append(len(data))
     return data, ends
 

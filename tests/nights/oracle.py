@@ -135,7 +135,9 @@ class Judge:
             self.check_number_of_rows(export_id)
             version = max((v for v in self.versions if v), default=None)
             load = Load(export_id, self.rules.is_changes, self.shape, version, len(shot.rows))
-            self.memory.named, self.memory.is_disturbed = set(), False
+            # A load without deletions leaves what named exports brought.
+            self.memory.named &= set() if self.rules.is_changes or self.rules.has_versions else self.memory.named
+            self.memory.is_disturbed = False
         else:
             require(self.table.alive >= self.alive, "a file without rows deletes rows")
         if load:
@@ -160,14 +162,14 @@ class Judge:
             require(stored, "a row of the export is not in the table", key)
             assert stored
             require(not stored.is_deleted, "a row of the export is marked as deleted", key)
-            expected = {n: t for n, t in row.items() if n not in self.rules.without or n in table.key}
+            expected = {n: t for n, t in row.items() if n in table.key or not self.rules.is_left_out(n)}
             if self.rules.is_lower:
                 expected["user_id"] = expected["user_id"].lower()
             kinds = stored.properties if self.is_lost(key) else table.schema["properties"]
             wrong = list(differences(expected, stored.record, kinds, table.key))
             require(not wrong, "a row of the table is not that of the export", wrong)
         schemas = {name.casefold(): schema for name, schema in table.schema["properties"].items()}
-        for name in set(shot.columns) - set(self.rules.key) - self.rules.without:
+        for name in {n for n in shot.columns if not self.rules.is_left_out(n)} - set(self.rules.key):
             is_odd = any(name in other.odd for other in self.world.snapshots.values())
             is_documented = kind_of(schemas.get(name.casefold(), {})) == KINDS.get(name, "string")
             require(is_odd or is_documented, "a column has not its documented type", name)
@@ -191,9 +193,11 @@ class Judge:
         """With `changes_only`, a row that is equal in all earlier files is not sent."""
         load, rules = self.memory.loads.get(self.bookmark), self.rules
         older = self.comparable(export_id, self.bookmark)
-        earlier, gone = self.earlier(export_id, self.bookmark), self.world.unreadable
-        with_rows = {e for e in earlier if self.world.snapshots[e].rows or e in gone}
-        if not self.is_comparable(load) or not older or with_rows - set(older):
+        others, gone = self.earlier(export_id, self.bookmark), self.world.unreadable
+        with_rows = {e for e in others if self.world.snapshots[e].rows or e in gone}
+        # One whose load may be lost with its state would have made text of a column.
+        is_odd = any(self.world.snapshots[e].odd for e in others if not load or e != load.export_id)
+        if not self.is_comparable(load) or not older or with_rows - set(older) or is_odd:
             return
         rows, earlier = rules.by_key(self.world.snapshots[export_id]), [rules.by_key(shot) for shot in older.values()]
         unchanged = {key for key, cells in rows.items() if all(old.get(key) == cells for old in earlier)}
@@ -220,6 +224,8 @@ class Judge:
         if not at:
             return set()
         load, until = self.memory.loads.get(bookmark), self.world.completion(export_id)
+        if load:  # empty files since then change nothing
+            at, ids = min(at, self.world.completion(load.export_id)), (*ids, load.export_id)
         between = {
             e.id
             for e in self.world.completed(self.rules.model)

@@ -133,6 +133,8 @@ class Plan:
                     committed = []  # a part does not hold up later ones, unless it could not be had either
                 break
         require(not committed, "an export is loaded that should not be", committed)
+        if self.rules.is_named:  # whether or not a row passed a filter
+            self.judge.memory.named |= {e.id for e in self.exports()} - set(self.judge.committed)
         return "fails" if "fails" in verdicts else "ok"
 
     def is_loaded(self, export: SandboxExport) -> bool:

@@ -96,7 +96,13 @@ class Stage:
         judges = {model: self.judge(night, model, state) for model in MODELS}
         memories, finals = copy.deepcopy(self.memories), {n: t.is_key_final for n, t in self.target.tables.items()}
         start = Start(len(self.sandbox.requests), len(self.world.requested), state, self.settings(night, state))
-        arguments = self.tap.arguments(**start.settings, _catalog=self.catalog(night, start.settings), _state=state)
+        catalog = self.catalog(night, start.settings)
+        without = {name.casefold() for name in night.settings.get("without", ())}
+        for entry in catalog["streams"]:
+            names = {name.casefold() for name in entry["schema"]["properties"]}
+            if entry["stream"] in judges and names & without:
+                judges[entry["stream"]].rules.picked = names
+        arguments = self.tap.arguments(**start.settings, _catalog=catalog, _state=state)
         code, out, log = self.player.forks.run(arguments, limit=night.tap_dies_at, max_sleep=0.01)
         self.log = log.decode()
         run = Run(code, out.decode(errors="replace"), self.log)

@@ -89,6 +89,12 @@ class Rules:
         self.max_deleted = self.settings.get("max_deleted_percent", 50) / 100
         self.without = set(self.settings.get("without", ()))
         self.key = self.key or KEYS[self.model]
+        self.picked: set[str] = set()
+        """The columns of a catalog that leaves out new ones, in lower case."""
+
+    def is_left_out(self, name: str) -> bool:
+        """Whether a column is deselected, or new to a catalog that picks columns."""
+        return name in self.without or bool(self.picked and name.casefold() not in self.picked)
 
     def passes(self, row: Cells) -> bool:
         """Whether the map's filter lets a row through."""
