@@ -85,7 +85,7 @@ class Judge:
         self.at_hand = export_id
         self.versions.add(message.get("version"))
         self.memory.is_disturbed = True
-        if self.rules.is_named:
+        if self.rules.is_named and export_id not in self.first_bookmark[1]:
             self.memory.named.add(export_id)
         if record.get(DELETED_AT) is not None:
             require(self.rules.is_changes, "a row is deleted without changes_only")
@@ -222,7 +222,7 @@ class Judge:
         """The exports that may have left rows in the table: the last one, those between, those that were named."""
         at, ids = bookmark
         if not at:
-            return set()
+            return self.memory.named - {export_id}
         load, until = self.memory.loads.get(bookmark), self.world.completion(export_id)
         if load:  # empty files since then change nothing
             at, ids = min(at, self.world.completion(load.export_id)), (*ids, load.export_id)

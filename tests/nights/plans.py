@@ -134,7 +134,9 @@ class Plan:
                 break
         require(not committed, "an export is loaded that should not be", committed)
         if self.rules.is_named:  # whether or not a row passed a filter
-            self.judge.memory.named |= {e.id for e in self.exports()} - set(self.judge.committed)
+            read = {e.id for e in self.exports()}
+            self.judge.memory.named |= read - {*self.judge.committed, *bookmark[1]}
+            self.judge.memory.is_disturbed |= not read.isdisjoint(bookmark[1])
         return "fails" if "fails" in verdicts else "ok"
 
     def is_loaded(self, export: SandboxExport) -> bool:

@@ -147,6 +147,8 @@ class Stage:
         """Store the state as the orchestrator does."""
         if self.target.state is before:  # there is none, or it is lost
             return
+        if night.drop:  # `meltano state clear`, as the documentation says
+            before = {}
         for state in {"each": self.target.states, "last": self.target.states[-1:]}.get(night.merge, []):
             before = self.target.state = merge(before, state)
 
