@@ -120,8 +120,8 @@ class ExportsApi:
             except RETRIED as error:
                 backoff.wait(error)
                 if status_of(error) != HTTPStatus.TOO_MANY_REQUESTS:
-                    exports = self.list_exports(model)
-                    export = next((e for e in exports if e.model == model and e.id not in known_ids), None)
+                    exports = (e for e in self.list_exports(model) if e.model == model and not e.is_part)
+                    export = next((e for e in exports if e.id not in known_ids), None)
         self.created[export.id] = time.monotonic()
         return export
 

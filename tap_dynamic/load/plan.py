@@ -138,12 +138,13 @@ def plan_comparison(load: Load, layout: Layout, fingerprint: str | None, *, is_e
     holdings = (*held, *unseen)
     looks = {h.fingerprint for h in state.held} - {UNSEEN}
     bases = [h.export_id for h in holdings if h.export_id in (state.export_ids or ())]
-    later = [h.export_id for h in holdings if h.export_id not in bases]
+    later = [h.export_id for h in holdings if h.export_id not in bases and h.export_id in listed]
     missing = [h.export_id for h in holdings if h.export_id not in listed]
     lost = f"{len(missing)} of {len(holdings)} earlier exports no longer exist" if missing else None
     if len(later) > MAX_COMPARED:
         lost = f"{len(later)} earlier exports may have left rows, of which {MAX_COMPARED} are compared"
     reasons = (
+        (load.export.is_part, "a filter made only a part"),
         (load.is_full_table, "the replication method is FULL_TABLE"),
         (not layout.key_columns, "rows without a unique key can't be compared"),
         (not (held and state.has_base), "there is no earlier load to compare with"),
@@ -153,9 +154,9 @@ def plan_comparison(load: Load, layout: Layout, fingerprint: str | None, *, is_e
         (lost is not None, lost or ""),
     )
     reason = next((text for applies, text in reasons if applies), None)
-    is_compared = layout.key_columns and state.table.key == layout.key and not (reason and needs_version)
-    wanted = [*bases, *[i for i in later if i in listed][-MAX_COMPARED:]] if is_compared else []
-    wanted = [i for i in wanted if i in listed]
+    has_same_key = layout.key_columns and set(state.key_properties) == set(layout.key)
+    is_compared = has_same_key and not load.export.is_part and not (reason and needs_version)
+    wanted = [*(i for i in bases if i in listed), *later[-MAX_COMPARED:]] if is_compared else []
     return Comparison(holdings, fingerprint, tuple(wanted), reason, lost if is_compared else None)
 
 

@@ -160,6 +160,8 @@ class Run:
                 waited = f"after {plural(round(timeout), 'second')} (export_timeout)"
                 advice = "Run again later: it is read once it has completed."
                 self._fail(TapError(f"Export {result.id} of {result.model} is still pending {waited}. {advice}"))
+            elif result.is_part and not self.config.get("export_ids"):
+                stream.logger.warning("Export %s is not read: a filter made only a part.", result.id)
             elif not self.config.get("export_ids") and is_obsolete(result, stream.state.bookmark):
                 # Its completion was not known before.
                 stream.logger.warning("Export %s is not read: a newer one was loaded before.", result.id)

@@ -100,7 +100,7 @@ def plan_request(
     A completed export counts as fresh up to `max_age`.
     """
     requested = next((e for e in exports if e.id == requested_id), None)
-    if requested is None or is_obsolete(requested, bookmark):
+    if requested is None or requested.is_part or is_obsolete(requested, bookmark):
         return RequestPlan(None, is_needed=True)
     if requested.status == "completed":
         return RequestPlan(requested, is_needed=now - requested.completed_at > max_age)

@@ -61,6 +61,16 @@ def test_an_export_of_an_earlier_run_is_gone_at_once(sandbox: Sandbox, api: Expo
     assert sandbox.count("get") == 1
 
 
+def test_an_export_that_someone_else_filtered_is_not_taken_for_the_requested_one(
+    sandbox: Sandbox, api: ExportsApi
+) -> None:
+    others = sandbox.add("users", csv_file("users", 1), filter={"q": "a"})
+    sandbox.faults = [Fault("create", status=500)]
+    made = api.create("users", ())
+    assert made.id != others.id
+    assert sandbox.count("create") == 2
+
+
 def test_the_metadata_of_another_export_is_an_error(sandbox: Sandbox, api: ExportsApi) -> None:
     sandbox.faults = [Fault("get", status=200, body=json.dumps(dict(export("another").record)).encode())]
     with pytest.raises(TapError, match=r"another export than a\. Check api_url"):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sandbox.data import to_csv
+from sandbox.exports import SandboxExport
 from tests.nights.target import UpsertTarget
 
 if TYPE_CHECKING:
-    from sandbox.exports import SandboxExport
     from sandbox.server import Sandbox
     from tests.conftest import Message, Run, Tap
 
@@ -160,6 +160,19 @@ def test_a_part_does_not_hold_up_what_follows(nights: Nights, settings: dict[str
     nights.run(snapshots="all", code=1, **settings)
     assert nights.table == typed(numbered(21))
     nights.run(snapshots="all", **settings)
+
+
+@pytest.mark.parametrize("polls", [0, 2], ids=["at once", "waited for"])
+def test_a_requested_export_that_is_a_part_deletes_nobody(nights: Nights, polls: int) -> None:
+    nights.export(A)
+    nights.run()
+    part = to_csv([HEADER, ["1", "A", "true"]])
+    nights.sandbox.export_factory = lambda model: SandboxExport(model, part, filter={"q": "A"}, polls_left=polls)
+    nights.run(request_exports=True, poll_interval=0.01, is_lost=True)
+    assert set(nights.table) == set(A)
+    nights.export(A)
+    nights.run()
+    assert set(nights.table) == set(A)
 
 
 def test_thirty_exports_after_the_one_that_was_loaded_last(nights: Nights) -> None:

@@ -106,6 +106,23 @@ COMPARISONS: dict[str, tuple[dict[str, Any], dict[str, Any], str, str, str | Non
         None,
     ),
     "no key": (LOADED, {"layout": ROWS_WITHOUT_KEY}, "a", "", NO_KEY, None),
+    "a part": (LOADED, {"loaded": export("c", at(3), filter="x")}, "a", "", "a filter made only a part", None),
+    "the key in another order": (
+        {**LOADED, "key_properties": ["x", "id"]},
+        {"layout": fit(("id", "x")), "fingerprint": "g"},
+        "a",
+        "a",
+        OTHER_SHAPE,
+        None,
+    ),
+    "more than thirty, of which thirty are left": (
+        {**LOADED, "holdings": [["a", "f", True], *([name, "f"] for name in MANY[:31])]},
+        {"listed": WITH_MANY[:31]},
+        " ".join(WITH_MANY[:32]),
+        " ".join(WITH_MANY[:31]),
+        "1 of 32 earlier exports no longer exist",
+        "1 of 32 earlier exports no longer exist",
+    ),
     "full table": (LOADED, {"is_full_table": True}, "a", "a", FULL_TABLE, None),
     "full table: the same export": (
         {**LOADED, "holdings": [["c", "f", True]]},
@@ -160,7 +177,7 @@ def test_what_a_file_is_compared_with(name: str) -> None:
     listed = [export(i, at(days[i]) if i in days else "2026-02-01T00:00:00Z") for i in facts.pop("listed")]
     found = plan_comparison(
         load(
-            C,
+            facts.pop("loaded", C),
             listed=listed,
             state=RowState.parse(values),
             is_full_table=facts.pop("is_full_table", False),

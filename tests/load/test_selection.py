@@ -237,6 +237,7 @@ PLANS: dict[str, tuple[str | None, list[Export], Bookmark | None, str | None, bo
     "completed weeks ago, newer than the bookmark": ("r", [requested(at(2), **DONE)], AT_A, "r", True),
     "slower than 24 hours, but completed": ("r", [requested(at(10, 12), createdAt=at(1), **DONE)], None, "r", False),
     "older than the bookmark": ("r", [requested(at(10, 11), **DONE)], bookmark(at(10, 12), "b"), None, True),
+    "a part": ("r", [requested(at(10, 11), filter={"q": 1}, **DONE)], None, None, True),
     "loaded before": ("r", [requested(at(10, 11), **DONE)], bookmark(at(10, 11), "r"), None, True),
     "of the bookmark's instant": ("r", [requested(at(10, 11), **DONE)], bookmark(at(10, 11), "b"), None, True),
     "a fresh one that nobody requested is not reused": (None, [export("x", at(10, 12))], None, None, True),
