@@ -102,6 +102,7 @@ class Plan:
         if verdicts <= {False}:
             return "ok"
         is_sure = verdicts == {True} and len(keys) == 1 and not (rules.is_changes and rules.has_versions)
+        is_sure &= load is not None and set(keys) == {load.export_id}
         is_sure &= judge.has_own_key and not rules.map and not rules.is_named and not judge.memory.named
         return "fails" if is_sure else "either"
 
