@@ -140,6 +140,7 @@ class Judge:
             self.memory.is_disturbed = False
         else:
             require(self.table.alive >= self.alive, "a file without rows deletes rows")
+        self.memory.loads.pop(bookmark, None)
         if load:
             self.memory.loads[bookmark] = load
         self.alive = self.table.alive
@@ -222,7 +223,7 @@ class Judge:
         """The exports that may have left rows in the table: the last one, those between, those that were named."""
         at, ids = bookmark
         if not at:
-            return self.memory.named - {export_id}
+            return set()
         load, until = self.memory.loads.get(bookmark), self.world.completion(export_id)
         if load:  # empty files since then change nothing
             at, ids = min(at, self.world.completion(load.export_id)), (*ids, load.export_id)

@@ -81,7 +81,9 @@ class Plan:
             return "fails"
         if shot.rows and not rules.is_key_of(shot):
             return "fails" if judge.is_key_known and judge.has_own_key else "either"
-        earlier = judge.earlier(export.id, bookmark)
+        if not bookmark[0] and judge.memory.named & self.world.troubles:
+            return "either"  # with `snapshots: all`, what was named is known without a bookmark
+        earlier = judge.earlier(export.id, bookmark) & set(self.world.sandbox.exports)
         if rules.is_changes and (earlier | set(bookmark[1])) & self.world.troubles:
             is_needed = judge.has_own_key and shot.rows and not rules.has_versions and earlier & self.world.troubles
             return "fails" if is_needed else "either"
@@ -124,7 +126,10 @@ class Plan:
             passing = any(map(self.rules.passes, self.world.snapshots[export.id].rows))
             is_known = is_loaded and (passing or export.id in committed)
             require(not is_known or verdict != "fails", "an export is loaded that should fail", (export.id, bookmark))
-            verdicts.append("fails" if verdict == "fails" or not is_loaded else "ok")
+            is_open = (
+                verdict == "either" and self.rules.is_named and self.rules.has_versions
+            )  # all rows, then the guard
+            verdicts.append("fails" if verdict == "fails" or not is_loaded else "either" if is_open else "ok")
             if export.id in committed:
                 committed.remove(export.id)
                 at = str(export.completed_at)
@@ -136,9 +141,10 @@ class Plan:
         require(not committed, "an export is loaded that should not be", committed)
         if self.rules.is_named:  # whether or not a row passed a filter
             read = {e.id for e in self.exports()}
-            self.judge.memory.named |= read - {*self.judge.committed, *bookmark[1]}
-            self.judge.memory.is_disturbed |= not read.isdisjoint(bookmark[1])
-        return "fails" if "fails" in verdicts else "ok"
+            last = {*bookmark[1], *self.judge.first_bookmark[1]}
+            self.judge.memory.named |= read - last
+            self.judge.memory.is_disturbed |= not read.isdisjoint(last)
+        return next((verdict for verdict in ("fails", "either") if verdict in verdicts), "ok")
 
     def is_loaded(self, export: SandboxExport) -> bool:
         """Whether the bookmark, or each row, says so."""

@@ -109,8 +109,8 @@ class Stage:
         self.check_log(run)
         before, dies = self.target.state, night.target_dies_at
         is_killed = night.tap_dies_at is not None and len(out) >= night.tap_dies_at
-        applied = self.read(out[: night.tap_dies_at] if is_killed else out, judges, dies)
-        if dies is not None and applied == dies:
+        self.read(out[: night.tap_dies_at] if is_killed else out, judges, dies)
+        if self.target.died:
             self.lost[self.target.night] = {judge.rules.table_name: judge.shape for judge in judges.values()}
             self.memories = memories
             for name, table in self.target.tables.items():
@@ -119,11 +119,10 @@ class Stage:
             self.check_end(night, judges, run, start)
         self.merge(night, before)
 
-    def read(self, out: bytes, judges: dict[str, Judge], dies_at: int | None) -> int:
-        """Let the target read an output, and the judges watch it; return the number of messages."""
-        by_table, applied = {judge.rules.table_name: judge for judge in judges.values()}, 0
+    def read(self, out: bytes, judges: dict[str, Judge], dies_at: int | None) -> None:
+        """Let the target read an output, and the judges watch it."""
+        by_table = {judge.rules.table_name: judge for judge in judges.values()}
         for message in self.target.read(out, dies_at=dies_at):
-            applied += 1
             kind, judge = message["type"], by_table.get(message.get("stream", ""))
             if kind == "STATE":
                 for each in judges.values():
@@ -134,7 +133,6 @@ class Stage:
                 judge.on_record(message)
             elif judge:
                 judge.on_version(message["version"])
-        return applied
 
     def judge(self, night: Night, model: str, state: Message) -> Judge:
         rules = Rules(night.settings, model, self.history.key if model == "users" else ())

@@ -74,7 +74,7 @@ class UpsertTarget:
         self.state: Message = {}
         self.states: list[Message] = []
         """The states of the present run."""
-        self.night = 0
+        self.night, self.died = 0, False
         self._validators: dict[str, Draft7Validator] = {}
 
     def read(self, out: bytes, *, dies_at: int | None = None) -> Iterator[Message]:
@@ -84,7 +84,7 @@ class UpsertTarget:
             out: Only whole lines of it are read, for the last one of a killed run may be cut.
             dies_at: Stop before this message; what was applied stays, and each state of the run is lost.
         """
-        self.night += 1
+        self.night, self.died = self.night + 1, False
         before, self.states = self.state, []
         for table in self.tables.values():
             table.is_open = False
@@ -93,7 +93,7 @@ class UpsertTarget:
         messages = (single for line in out.split(b"\n")[:-1] for single in expand(json.loads(line)))
         for number, message in enumerate(messages):
             if number == dies_at:
-                self.state = before
+                self.state, self.died = before, True
                 return
             self.apply(message)
             yield message
