@@ -285,7 +285,7 @@ def nights(tap: Tap, sandbox: Sandbox) -> list[str]:
         messages.append(run.out)
         state = run.state
     assert len(run.records("users")) == 2
-    assert "users: 1 export read, 2 rows, 6 columns (1 added, 0 changed, 1 deleted, 2 unchanged)" in run.log
+    assert "users: 1 export read, 2 rows (1 added, 0 changed, 1 deleted, 2 unchanged), 6 columns" in run.log
     return messages
 
 

@@ -81,9 +81,9 @@ def home_of(project: Project, sandbox: Sandbox, postgres: Postgres, folder: Path
     return home
 
 
-def crontab() -> str:
-    """Return the command of the crontab line."""
-    line = blocks(PAGE, "cron")[0].strip()
+def crontab(number: int = 0) -> str:
+    """Return the command of a crontab line."""
+    line = blocks(PAGE, "cron")[number].strip()
     assert "\n" not in line
     fields = line.split(maxsplit=5)
     assert all(re.fullmatch(r"[\d*/,-]+", field) for field in fields[:5])
@@ -93,7 +93,9 @@ def crontab() -> str:
 
 def test_nights_by_cron_and_systemd(project: Project, sandbox: Sandbox, postgres: Postgres, tmp_path: Path) -> None:
     home = home_of(project, sandbox, postgres, tmp_path)
-    freshness, nights = (q for q in blocks(PAGE, "sql"))
+    late, nights = (q for q in blocks(PAGE, "sql"))
+    (home / "warehouse" / "late.sql").write_text(late)
+    alert = re.sub(r"postgresql://\S+(?=\")", f"postgresql://tap@127.0.0.1:{postgres.port}/postgres", crontab(1))
     changes = ROOT / "docs" / "changes.md"
     deleted = block(changes, "sql", "having")
 
@@ -102,7 +104,9 @@ def test_nights_by_cron_and_systemd(project: Project, sandbox: Sandbox, postgres
     assert run(crontab(), home, {"HOME": str(home), **CRON}) == ""
     assert postgres.query("select count(*) from dynamic.users") == [[str(len(ROWS))]]
     assert "users: 1 export read" in (home / "warehouse" / "nightly.log").read_text()
-    assert postgres.query(freshness)[0][2] == "t"
+    users, visits = sorted(run(alert, home, {"HOME": str(home), **CRON}).splitlines())
+    assert users.startswith("users: no export since 20")
+    assert visits == "visits: no export since ever"
 
     # The second one, by systemd: a user is gone.
     add_users(sandbox, [row for row in ROWS if row[USER_ID] != DELETED], hours_ago=1)
@@ -113,13 +117,13 @@ def test_nights_by_cron_and_systemd(project: Project, sandbox: Sandbox, postgres
     gone = sum(row[USER_ID] == DELETED for row in ROWS)
     assert [row[0] for row in postgres.query(deleted)] == [DELETED]
     assert [row[1:] for row in postgres.query(nights)] == [["0", str(gone)], [str(len(ROWS) - gone), "0"]]
-    assert postgres.query(freshness)[0][2] == "f"
+    assert run(alert, home, {"HOME": str(home), **CRON}) == "visits: no export since ever\n"
 
     # A night that is still running: the next one does not start, and says so.
     with (home / "warehouse" / "nightly.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         requests = len(sandbox.requests)
-        assert "failed: see" in run(crontab(), home, {"HOME": str(home), **CRON})
+        assert run(crontab(), home, {"HOME": str(home), **CRON}) == "The last load still runs.\n"
         assert len(sandbox.requests) == requests
 
     # The table and its state are lost, and a row that was deleted meanwhile is found by the query.
@@ -140,18 +144,20 @@ def test_nights_by_cron_and_systemd(project: Project, sandbox: Sandbox, postgres
     add_users(sandbox, ROWS[:1], hours_ago=0.2)
     log = project.fail("run", "tap-dynamic", "target-postgres")
     assert "more than max_deleted_percent (50) allows" in log
-    metrics = block(PAGE, "sh", "--log-format json")
-    commands = "export TAP_DYNAMIC_MAX_DELETED_PERCENT=100\nset -e\n" + metrics.splitlines()[0]
+    command, query = block(PAGE, "sh", "--log-format json").splitlines()
+    commands = f"export TAP_DYNAMIC_MAX_DELETED_PERCENT=100\nset -e\n{command}"
     assert block(changes, "sh", "MAX_DELETED").startswith("TAP_DYNAMIC_MAX_DELETED_PERCENT=100 meltano run ")
     run(commands, home / "warehouse", variables)
-    lines = [json.loads(line) for line in (home / "warehouse" / "nightly.jsonl").read_text().splitlines()]
-    metrics_of_run = [line["metric_info"] for line in lines if "metric_info" in line]
-    counts = {m["tags"]["stream"]: m["value"] for m in metrics_of_run if m["metric"] == "record_count"}
+    counts = row_counts(home / "warehouse" / "nightly.jsonl")
     assert counts["users"] >= len(ROWS) - gone - 1
     if shutil.which("jq", path=CRON["PATH"]):
-        assert f'["users","record_count",{counts["users"]}]' in run(
-            metrics.splitlines()[1], home / "warehouse", variables
-        )
+        assert f'["users","record_count",{counts["users"]}]' in run(query, home / "warehouse", variables)
+
+
+def row_counts(log: Path) -> dict[str, int]:
+    """The rows of each stream, by the metrics of a log in JSON."""
+    metrics = [json.loads(line).get("metric_info") for line in log.read_text().splitlines()]
+    return {m["tags"]["stream"]: m["value"] for m in metrics if m and m["metric"] == "record_count"}
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")

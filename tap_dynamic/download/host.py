@@ -174,7 +174,10 @@ class Transfer:
         part, status = self.part, status_of(error)
         self.refusals = self.refusals + 1 if status in EXPIRED else 0
         if self.refusals > MAX_REFUSALS:
-            msg = f"{part.label}: the file host refuses fresh URLs ({status}). Check the proxies on the way."
+            msg = (
+                f"{part.label}: the file host refuses fresh URLs ({status}). The file is gone, or a proxy alters them."
+                " Make a new export. If that fails too, check the proxies on the way."
+            )
             # S3 answers 403 for an object that is gone to those who may not list the bucket.
             raise (FileUnusable if status in {HTTPStatus.GONE, HTTPStatus.FORBIDDEN} else TapError)(msg)
         # A trickle is not progress: it would never end.

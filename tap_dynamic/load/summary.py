@@ -55,10 +55,11 @@ class Summary:
         """Log the run in one line, if an export was read; with the numbers of changes where rows were compared."""
         if not self.exports:
             return
-        counts = [plural(self.exports, "export") + " read", plural(self.rows, "row"), plural(self.columns, "column")]
+        exports, rows = plural(self.exports, "export"), plural(self.rows, "row")
         kinds = ["added", "changed", "deleted", "unchanged"]
         if self.counts["not compared"]:
             kinds = [name for name in (*kinds, "not compared") if self.counts[name]]
         changes = f" ({', '.join(f'{self.counts[name]:,} {name}' for name in kinds)})" if with_changes else ""
         notes = "".join(f"; {text}" for text in self.logged)
-        self.logger.info("%s: %s%s, %.1f s%s.", self.stream, ", ".join(counts), changes, self.seconds, notes)
+        line = f"{exports} read, {rows}{changes}, {plural(self.columns, 'column')}"
+        self.logger.info("%s: %s, %.1f s%s.", self.stream, line, self.seconds, notes)

@@ -85,7 +85,7 @@ class RowStream(LoadingStream):
         Raises:
             TapError: If its rows can't be read to the end.
         """
-        label = f"Stream {self.name}, export {export.id}"
+        label, started_at = f"Stream {self.name}, export {export.id}", time.monotonic()
         self.verdict = (f"export {export.id} can't be read", False)
         if export.format != "csv":
             msg = f"{label}: its format is {first_line(export.format)!r}, not csv. Make a CSV export."
@@ -95,6 +95,7 @@ class RowStream(LoadingStream):
                 plan = prepare_load(self._new_load(export, listed), partial(self._fetch, stack), stack)
                 self.summary.log_once(export.id, plan.notes)
                 with self.loading(plan, self._begin) as tally:
+                    tally.started_at = started_at
                     self.sync({"export_id": export.id})
                     if not self.is_dry_run:
                         self._commit(plan, tally)

@@ -25,13 +25,13 @@ def plan(counts: Counts | None = None, *, is_full: bool = False) -> LoadPlan:
 CHANGES = plan(Counts(1, 2, 3, 1000))
 LOADS: dict[str, tuple[LoadPlan, Tally, str]] = {
     # name: (plan, rows emitted and read, the line)
-    "changes": (CHANGES, Tally(6, 3), "6 rows, 2 columns (1 added, 2 changed, 3 deleted, 1,000 unchanged)"),
-    "nothing changed": (plan(Counts()), Tally(), "0 rows, 2 columns (0 added, 0 changed, 0 deleted, 0 unchanged)"),
-    "all rows": (plan(is_full=True), Tally(5, 5), "5 rows, 2 columns (5 not compared)"),
+    "changes": (CHANGES, Tally(6, 3), "6 rows (1 added, 2 changed, 3 deleted, 1,000 unchanged), 2 columns"),
+    "nothing changed": (plan(Counts()), Tally(), "0 rows (0 added, 0 changed, 0 deleted, 0 unchanged), 2 columns"),
+    "all rows": (plan(is_full=True), Tally(5, 5), "5 rows (5 not compared), 2 columns"),
     "all rows, and some are gone": (
         plan(Counts(deleted=3), is_full=True),
         Tally(8, 5),
-        "8 rows, 2 columns (3 deleted, 5 not compared)",
+        "8 rows (3 deleted, 5 not compared), 2 columns",
     ),
 }
 

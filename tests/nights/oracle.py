@@ -101,7 +101,8 @@ class Judge:
 
     def on_version(self, version: int) -> None:
         """All rows of a whole snapshot are there before others are deleted."""
-        require(version > self.last_version, "a version is used twice", version)
+        is_same_second = version == self.last_version and version in {self.began, self.began + 1}
+        require(version > self.last_version or is_same_second, "a version is used twice", version)
         require(version >= self.began, "a version is older than its run", version)
         self.last_version = version
         require(self.at_hand, "a version is activated without a row")
