@@ -137,7 +137,9 @@ class Judge:
             version = max((v for v in self.versions if v), default=None)
             load = Load(export_id, self.rules.is_changes, self.shape, version, len(shot.rows))
             # A load without deletions leaves what named exports brought.
-            self.memory.named &= set() if self.rules.is_changes or self.rules.has_versions else self.memory.named
+            # What was loaded last counts as such: the next load may not look for what is gone from it.
+            is_clean = self.rules.is_changes or self.rules.has_versions
+            self.memory.named = set() if is_clean else self.memory.named - {export_id}
             self.memory.is_disturbed = False
         else:
             require(self.table.alive >= self.alive, "a file without rows deletes rows")
@@ -227,7 +229,9 @@ class Judge:
             return set()
         load, until = self.memory.loads.get(bookmark), self.world.completion(export_id)
         if load:  # empty files since then change nothing
-            at, ids = min(at, self.world.completion(load.export_id)), (*ids, load.export_id)
+            since = self.world.completion(load.export_id)
+            alike = [e.id for e in self.world.completed(self.rules.model) if str(e.completed_at) == since]
+            at, ids = min(at, since), (*ids, load.export_id, *(alike if since < at else ()))
         between = {
             e.id
             for e in self.world.completed(self.rules.model)

@@ -141,7 +141,7 @@ class Plan:
         require(not committed, "an export is loaded that should not be", committed)
         if self.rules.is_named:  # whether or not a row passed a filter
             read = {e.id for e in self.exports()}
-            last = {*bookmark[1], *self.judge.first_bookmark[1]}
+            last = {*bookmark[1], *self.judge.first_bookmark[1], *self.judge.committed}
             self.judge.memory.named |= read - last
             self.judge.memory.is_disturbed |= not read.isdisjoint(last)
         return next((verdict for verdict in ("fails", "either") if verdict in verdicts), "ok")
