@@ -10,5 +10,5 @@ with announced("Test dependencies in .venv/dev: a minute the first time"):
     commands = install("dev", "--editable", ".", "--group", "dev")
 with announced("Meltano in .venv/meltano: half a minute the first time"):
     install(*MELTANO)
-print("Tests: about four minutes with two cores.", flush=True)
+print("Tests: about three minutes with two cores.", flush=True)
 run(commands / "python", "-m", "pytest", *sys.argv[1:])
