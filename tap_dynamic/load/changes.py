@@ -99,8 +99,11 @@ def find_changes(
     emitted = Rows(newest, layout.columns, index, len(usable))
     _fill(index, emitted, logger)
     index.require_unique(emitted.place, layout.key)
-    of_base = None if base is None else index.count_gone(base, emitted.place)
-    return Changes(emitted, tuple(usable), index.compare(emitted.place), of_base, problem, reason)
+    counts, of_base = index.compare(emitted.place), None
+    if base is not None:
+        is_alone = len(usable) == 1
+        of_base = (counts.deleted, counts.before) if is_alone else index.count_gone(base, emitted.place)
+    return Changes(emitted, tuple(usable), counts, of_base, problem, reason)
 
 
 def _fill(index: RowIndex, rows: Rows, logger: logging.Logger, typed: Sequence[Column] = ()) -> bool:
