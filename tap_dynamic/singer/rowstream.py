@@ -93,6 +93,7 @@ class RowStream(LoadingStream):
         try:
             with contextlib.ExitStack() as stack:
                 plan = prepare_load(self._new_load(export, listed), partial(self._fetch, stack), stack)
+                self._version_floor = max(self._version_floor, plan.version or 0)  # also where the load fails
                 self.summary.log_once(export.id, plan.notes)
                 with self.loading(plan, self._begin) as tally:
                     tally.started_at = started_at

@@ -79,11 +79,12 @@ class Plan:
         judge, rules, shot = self.judge, self.rules, self.world.snapshots[export.id]
         if export.id in self.world.troubles | self.world.unreadable:
             return "fails"
+        gone = self.world.unreadable
         if shot.rows and not rules.is_key_of(shot):
             return "fails" if judge.is_key_known and judge.has_own_key else "either"
-        if not bookmark[0] and judge.memory.named & self.world.troubles:
-            return "either"  # with `snapshots: all`, what was named is known without a bookmark
-        earlier = judge.earlier(export.id, bookmark) & set(self.world.sandbox.exports)
+        if not bookmark[0] and self.world.troubles - {"list"}:
+            return "either"  # what was named, or interrupted, is known without a bookmark
+        earlier = (judge.earlier(export.id, bookmark) & set(self.world.sandbox.exports)) - gone
         if rules.is_changes and (earlier | set(bookmark[1])) & self.world.troubles:
             is_needed = judge.has_own_key and shot.rows and not rules.has_versions and earlier & self.world.troubles
             return "fails" if is_needed else "either"

@@ -49,6 +49,12 @@ REGRESSIONS = {
         Night((("leave", "u1"), ("export", "users", 1), ("outage", 0, 503)), CHANGES),
         Night((), CHANGES),
     ],
+    "a part with a version of its own, and what follows it in the same second": [
+        Night((("link", "u1", "c", 3), ("export", "users", 0, {"status": "pending"}))),
+        Night((("crowd", 14), ("link", "U1", "d", 6), ("export", "users", 5)), VERSIONS),
+        Night((("complete", 0, "now", True),)),
+        Night((("export", "users", 9),), {**VERSIONS, "snapshots": "all"}),
+    ],
     "a full refresh without changes, merged": [
         TWO,
         Night((("leave", "u1"), ("export", "users", 1)), {}, merge="last", refresh=True),
