@@ -85,7 +85,7 @@ class Judge:
         self.at_hand = export_id
         self.versions.add(message.get("version"))
         self.memory.is_disturbed = True
-        if self.rules.is_named and export_id not in self.first_bookmark[1]:
+        if self.rules.is_named and not self.rules.has_versions and export_id not in self.first_bookmark[1]:
             self.memory.named.add(export_id)
         if record.get(DELETED_AT) is not None:
             require(self.rules.is_changes, "a row is deleted without changes_only")
@@ -238,7 +238,8 @@ class Judge:
             if at <= str(e.completed_at) and (str(e.completed_at), e.id) < (until, export_id)
             if e.id not in ids and not self.world.snapshots[e.id].is_filtered
         }
-        return (between | self.memory.named | ({load.export_id} if load else set())) - {export_id}
+        named = {e for e in self.memory.named if (self.world.completion(e), e) < (until, export_id)}
+        return (between | named | ({load.export_id} if load else set())) - {export_id}
 
     def unavailable(self, export_id: str, bookmark: Bookmark) -> set[str]:
         """Those whose file is gone for good."""
