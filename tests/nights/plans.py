@@ -82,7 +82,7 @@ class Plan:
         gone = self.world.unreadable
         if shot.rows and not rules.is_key_of(shot):
             return "fails" if judge.is_key_known and judge.has_own_key else "either"
-        if not bookmark[0] and self.world.troubles - {"list"}:
+        if (not bookmark[0] or judge.was_disturbed) and self.world.troubles - {"list"}:
             return "either"  # what was named, or interrupted, is known without a bookmark
         earlier = (judge.earlier(export.id, bookmark) & set(self.world.sandbox.exports)) - gone
         if rules.is_changes and (earlier | set(bookmark[1])) & self.world.troubles:

@@ -110,9 +110,8 @@ class Stage:
         before, dies = self.target.state, night.target_dies_at
         is_killed = night.tap_dies_at is not None and len(out) >= night.tap_dies_at
         self.read(out[: night.tap_dies_at] if is_killed else out, judges, dies)
-        for model, judge in judges.items():  # what a killed run has begun may look otherwise
-            was = judge.first_load
-            self.memories[model].is_disturbed |= is_killed and was is not None and was.shape != judge.shape
+        for model in MODELS:  # what a killed run had begun is known to its state, but not here
+            self.memories[model].is_disturbed |= is_killed
         if self.target.died:
             self.lost[self.target.night] = {judge.rules.table_name: judge.shape for judge in judges.values()}
             self.memories = memories
