@@ -22,7 +22,7 @@ from tap_dynamic.table.columns import (
 from tap_dynamic.table.fit import afresh_note, documented_layout, fit_layout, infer_layout
 from tap_dynamic.table.layout import KnownTable, Layout, StreamCatalog, with_deletions
 from tap_dynamic.table.types import type_of
-from tests.builders import csv_file, load
+from tests.builders import SDC, csv_file, load
 
 Schema = dict[str, Any]
 BOM = "\ufeff"
@@ -31,11 +31,6 @@ TEXT: Schema = {"type": ["string", "null"]}
 INTEGER: Schema = {"type": ["integer", "null"]}
 BOOLEAN: Schema = {"type": ["boolean", "null"]}
 DATETIME: Schema = {"type": ["string", "null"], "format": "date-time"}
-SDC: dict[str, Schema] = {
-    "_sdc_export_id": {"type": "string"},
-    "_sdc_exported_at": {"type": "string", "format": "date-time"},
-    "_sdc_row_number": {"type": "integer"},
-}
 # A made-up stream with a column of every documented type, and short names.
 DOCUMENTED: dict[str, Schema] = {
     "id": TEXT,
