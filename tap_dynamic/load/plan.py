@@ -137,7 +137,7 @@ def plan_comparison(load: Load, layout: Layout, fingerprint: str | None, *, is_e
         return Comparison((*held, *unseen) if is_empty else tuple(held))
     holdings = (*held, *unseen)
     looks = {h.fingerprint for h in state.held} - {UNSEEN}
-    bases = [h.export_id for h in holdings if h.export_id in (state.export_ids or ())]
+    bases = [h.export_id for h in holdings if h.export_id in state.base_ids]
     later = [h.export_id for h in holdings if h.export_id not in bases and h.export_id in listed]
     missing = [h.export_id for h in holdings if h.export_id not in listed]
     lost = f"{len(missing)} of {len(holdings)} earlier exports no longer exist" if missing else None
@@ -181,7 +181,7 @@ def plan_load(
     if moves_bookmark and (changes or replaces_table or look):
         kept = ()
     elif moves_bookmark:  # rows of other exports than the one loaded last stay unseen until changes are compared
-        kept = tuple(h for h in kept if h.export_id not in (state.export_ids or ()))[-MAX_COMPARED - 1 :]
+        kept = tuple(h for h in kept if h.export_id not in state.base_ids)[-MAX_COMPARED - 1 :]
     if changes and state.has_base:
         _check_changes(load, file, changes)
     own = next((h for h in state.held if h.export_id == export.id), Holding(export.id, look))

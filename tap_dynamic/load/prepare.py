@@ -44,7 +44,7 @@ def prepare_load(load: Load, fetch: Callable[[str, str], CsvFile], stack: contex
         try:
             older = fetch(export_id, f"{stream}, earlier export {export_id}")
             if not older.is_empty:  # an empty one neither left rows nor deleted any
-                is_base = export_id in (load.state.export_ids or ())
+                is_base = export_id in load.state.base_ids
                 earlier.append(Earlier(older, is_base=is_base, is_unseen=export_id in unseen))
         except FileUnusable as error:  # gone for good; any other failure ends the load, or deletions would be lost
             comparison = comparison.losing(f"an earlier export can't be read ({error})")

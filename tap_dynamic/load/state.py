@@ -105,7 +105,12 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
     def bookmark(self) -> Bookmark | None:
         """What was loaded."""
         value = self.replication_key_value
-        return None if value is None else Bookmark(parse_datetime(value), frozenset(self.export_ids or ()))
+        return None if value is None else Bookmark(parse_datetime(value), self.base_ids)
+
+    @property
+    def base_ids(self) -> frozenset[str]:
+        """The exports that were loaded last: those of the bookmark."""
+        return frozenset(self.export_ids or ())
 
     @property
     def table(self) -> KnownTable:
@@ -117,7 +122,7 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
         """The exports whose rows the table may hold, if the state knows them for its bookmark."""
         if self.holdings_bookmark == bookmark_values(self):
             return self.holdings
-        return [Holding(i, is_whole=True) for i in sorted(self.export_ids or ())] if self.bookmark else []
+        return [Holding(i, is_whole=True) for i in sorted(self.base_ids)] if self.bookmark else []
 
     @property
     def has_base(self) -> bool:
