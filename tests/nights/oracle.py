@@ -135,7 +135,7 @@ class Judge:
             self.check_deletions(export_id)
             self.check_number_of_rows(export_id)
             version = max((v for v in self.versions if v), default=None)
-            load = Load(export_id, self.rules.is_changes, self.shape, version, len(shot.rows))
+            load = Load(export_id, self.rules.is_changes, self.shape, version, len(shot.rows), bookmark[1])
             # A load without deletions leaves what named exports brought.
             # What was loaded last counts as such: the next load may not look for what is gone from it.
             is_clean = self.rules.is_changes or self.rules.has_versions
@@ -157,6 +157,7 @@ class Judge:
         is_first = not self.is_key_known and not self.rules.is_key_of(shot)
         require(own or is_first or table.is_key_final, "the key is not that of the columns", table.key)
         older = self.comparable(export_id, self.bookmark)
+        keys = {name.casefold() for name in table.key}
         for number, row in enumerate(shot.rows, 1):
             lineage = {"_sdc_export_id": export_id, "_sdc_row_number": number}
             key = self.rules.key_of({**row, **lineage}, table.key)  # type: ignore[dict-item] # a number in a key
@@ -166,7 +167,7 @@ class Judge:
             require(stored, "a row of the export is not in the table", key)
             assert stored
             require(not stored.is_deleted, "a row of the export is marked as deleted", key)
-            expected = {n: t for n, t in row.items() if n in table.key or not self.rules.is_left_out(n)}
+            expected = {n: t for n, t in row.items() if n.casefold() in keys or not self.rules.is_left_out(n)}
             if self.rules.is_lower:
                 expected["user_id"] = expected["user_id"].lower()
             kinds = stored.properties if self.is_lost(key) else table.schema["properties"]
@@ -229,9 +230,7 @@ class Judge:
             return set()
         load, until = self.memory.loads.get(bookmark), self.world.completion(export_id)
         if load:  # empty files since then change nothing
-            since = self.world.completion(load.export_id)
-            alike = [e.id for e in self.world.completed(self.rules.model) if str(e.completed_at) == since]
-            at, ids = min(at, since), (*ids, load.export_id, *(alike if since < at else ()))
+            at, ids = min(at, self.world.completion(load.export_id)), (*ids, *load.ids)
         between = {
             e.id
             for e in self.world.completed(self.rules.model)

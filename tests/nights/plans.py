@@ -119,7 +119,7 @@ class Plan:
         if self.rules.is_request:
             return self.check_requested()
         verdicts: list[Verdict] = []
-        bookmark, committed = self.judge.first_bookmark, list(self.judge.committed)
+        bookmark, committed, read = self.judge.first_bookmark, list(self.judge.committed), set()
         for export in self.exports():
             verdict = self.verdict(export, bookmark)
             is_loaded = self.is_loaded(export)
@@ -127,9 +127,9 @@ class Plan:
             passing = any(map(self.rules.passes, self.world.snapshots[export.id].rows))
             is_known = is_loaded and (passing or export.id in committed)
             require(not is_known or verdict != "fails", "an export is loaded that should fail", (export.id, bookmark))
-            is_open = (
-                verdict == "either" and self.rules.is_named and self.rules.has_versions
-            )  # all rows, then the guard
+            read |= {export.id} if is_loaded and verdict != "fails" else set()
+            # With versions, the guard may follow the rows.
+            is_open = verdict == "either" and self.rules.has_versions and export.id not in committed
             verdicts.append("fails" if verdict == "fails" or not is_loaded else "either" if is_open else "ok")
             if export.id in committed:
                 committed.remove(export.id)
@@ -141,7 +141,6 @@ class Plan:
                 break
         require(not committed, "an export is loaded that should not be", committed)
         if self.rules.is_named and not self.rules.has_versions:  # whether or not a row passed a filter
-            read = {e.id for e in self.exports()}
             last = {*bookmark[1], *self.judge.first_bookmark[1], *self.judge.committed}
             self.judge.memory.named |= read - last
             self.judge.memory.is_disturbed |= not read.isdisjoint(last)

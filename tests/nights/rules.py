@@ -42,6 +42,7 @@ class Load:
         shape: Columns, types, key, maps.
         version: The version of its rows.
         size: The number of rows of the file.
+        ids: The exports of its moment that were loaded with it.
     """
 
     export_id: str
@@ -49,6 +50,7 @@ class Load:
     shape: str
     version: int | None
     size: int
+    ids: tuple[str, ...]
 
 
 @dataclass
