@@ -16,8 +16,17 @@ class FileUnusable(TapError):  # noqa: N818 (a TapError)
     """A file that is gone for good or is not CSV: another attempt would fail in the same way."""
 
 
+class FilteredExport(FileUnusable):
+    """An export of which a filter made only a part, although the list of exports does not say so."""
+
+
 class OutputError(TapError):
     """Stdout can't be written: nothing that follows could be."""
+
+
+def without_advice(error: TapError) -> str:
+    """Return what failed, without the advice to make a new export, which does not bring an earlier one back."""
+    return " ".join(error.lines).replace(" Make a new export.", "")
 
 
 def plural(count: int, noun: str) -> str:

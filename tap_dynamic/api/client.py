@@ -11,7 +11,7 @@ from singer_sdk.authenticators import BearerTokenAuthenticator
 
 from tap_dynamic.api.exports import Export
 from tap_dynamic.api.responses import check_response, entries_of, export_of
-from tap_dynamic.errors import FileUnusable, TapError
+from tap_dynamic.errors import FileUnusable, FilteredExport, TapError
 from tap_dynamic.http.failures import RETRIED, host_of, status_of
 from tap_dynamic.http.retry import Backoff
 from tap_dynamic.http.session import new_session, redirect_target
@@ -91,13 +91,18 @@ class ExportsApi:
             raise TapError(msg)
         return export
 
-    def download_url(self, export_id: str) -> str:
+    def download_url(self, export_id: str, *, is_part: bool = False) -> str:
         """Return a fresh pre-signed URL of an export's file: a credential.
 
         Raises:
             FileUnusable: If there is no such export.
+            FilteredExport: If it is a part, unless that is known.
         """
-        if url := self.get(export_id).record["downloadUrl"]:
+        export = self.get(export_id)
+        if export.is_part and not is_part:
+            msg = f"Export {export_id} is not read: a filter made only a part."
+            raise FilteredExport(msg)
+        if url := export.record["downloadUrl"]:
             return str(url)
         response = self._get(export_id, "/download")
         if location := redirect_target(response, response.url):

@@ -123,7 +123,9 @@ class LoadPlan:
 
     def holdings_after(self, rows: int) -> tuple[Holding, ...]:
         """Return the exports whose rows the table may hold after the load, given the number of rows of the file."""
-        return (*self.kept, Holding(self.export.id, self.fingerprint, is_whole=True)) if rows else self.holdings[:-1]
+        is_base = self.moves_bookmark or self.holdings[-1].is_base
+        own = Holding(self.export.id, self.fingerprint, is_base)
+        return (*self.kept, own) if rows else self.holdings[:-1]
 
 
 def plan_comparison(load: Load, layout: Layout, fingerprint: str | None, *, is_empty: bool) -> Comparison:
@@ -137,10 +139,11 @@ def plan_comparison(load: Load, layout: Layout, fingerprint: str | None, *, is_e
         return Comparison((*held, *unseen) if is_empty else tuple(held))
     holdings = (*held, *unseen)
     looks = {h.fingerprint for h in state.held} - {UNSEEN}
-    bases = [h.export_id for h in holdings if h.export_id in state.base_ids]
-    later = [h.export_id for h in holdings if h.export_id not in bases and h.export_id in listed]
+    bases = [h.export_id for h in holdings if h.is_base and h.export_id in listed]
+    later = [h.export_id for h in holdings if not h.is_base and h.export_id in listed]
     missing = [h.export_id for h in holdings if h.export_id not in listed]
     lost = f"{len(missing)} of {len(holdings)} earlier exports no longer exist" if missing else None
+    has_same_key = set(state.key_properties) == set(layout.key)
     if len(later) > MAX_COMPARED:
         lost = f"{len(later)} earlier exports may have left rows, of which {MAX_COMPARED} are compared"
     reasons = (
@@ -148,16 +151,16 @@ def plan_comparison(load: Load, layout: Layout, fingerprint: str | None, *, is_e
         (load.is_full_table, "the replication method is FULL_TABLE"),
         (not layout.key_columns, "rows without a unique key can't be compared"),
         (not (held and state.has_base), "there is no earlier load to compare with"),
+        (not has_same_key, "the key is not the one that the state knows"),
         (None in looks, "the last load was without changes_only"),
         (needs_version and state.table_version is None, "the last load had no version for ACTIVATE_VERSION messages"),
         (looks != {fingerprint}, "columns, types, key or maps differ from those of the last load"),
         (lost is not None, lost or ""),
     )
     reason = next((text for applies, text in reasons if applies), None)
-    has_same_key = layout.key_columns and set(state.key_properties) == set(layout.key)
-    is_compared = has_same_key and not load.export.is_part and not (reason and needs_version)
-    wanted = [*(i for i in bases if i in listed), *later[-MAX_COMPARED:]] if is_compared else []
-    return Comparison(holdings, fingerprint, tuple(wanted), reason, lost if is_compared else None)
+    is_compared = layout.key_columns and has_same_key and not load.export.is_part and not (reason and needs_version)
+    wanted = (*bases, *later[-MAX_COMPARED:]) if is_compared else ()
+    return Comparison(holdings, fingerprint, wanted, reason, lost if is_compared else None)
 
 
 def has_versions(config: Mapping[str, Any]) -> bool:
@@ -181,12 +184,12 @@ def plan_load(
     if moves_bookmark and (changes or replaces_table or look):
         kept = ()
     elif moves_bookmark:  # rows of other exports than the one loaded last stay unseen until changes are compared
-        kept = tuple(h for h in kept if h.export_id not in state.base_ids)[-MAX_COMPARED - 1 :]
+        kept = tuple(h for h in kept if not h.is_base)[-MAX_COMPARED - 1 :]
     if changes and state.has_base:
         _check_changes(load, file, changes)
     own = next((h for h in state.held if h.export_id == export.id), Holding(export.id, look))
     if own.fingerprint != look:  # the table may have rows of both looks, which are not comparable
-        own = Holding(own.export_id, look if own.fingerprint == UNSEEN else None, own.is_whole)
+        own = Holding(own.export_id, look if own.fingerprint == UNSEEN else None, own.is_base)
     return LoadPlan(
         export,
         layout,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 
 from tap_dynamic.api.exports import Export, oldest_first, without_repeats
 from tap_dynamic.api.polling import wait_for
-from tap_dynamic.errors import OutputError, TapError, plural
+from tap_dynamic.errors import FileUnusable, FilteredExport, OutputError, TapError, plural
 from tap_dynamic.load.plan import PartError
 from tap_dynamic.load.selection import (
     is_obsolete,
@@ -22,11 +23,12 @@ from tap_dynamic.load.selection import (
     short_id,
     snapshots_of,
     unread_notes,
+    waiting_note,
 )
 from tap_dynamic.redaction import first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from tap_dynamic.api.client import ExportsApi
     from tap_dynamic.load.state import RowState
@@ -64,6 +66,8 @@ class Run:
     """Whether this is `--test`, which must not create exports or wait."""
     failures: dict[str, None] = field(default_factory=dict, init=False)
     listed: list[Export] = field(default_factory=list, init=False)
+    unusable: set[str] = field(default_factory=set, init=False)
+    """The ids of exports that will never be loaded."""
 
     def execute(self, listed: Sequence[Export]) -> list[Export]:
         """Load the exports that the settings choose, and return the last known metadata of each listed or named one.
@@ -85,11 +89,11 @@ class Run:
             awaited = [e.id for e in requested if e not in ready]
             self.listed = without_repeats([*self.listed, *ready])
         elif not awaited:
-            self._load_unread()
+            self._load_unread(self.streams)
         others = [export for export in self.listed if export.id not in awaited]
         ended = list(self._await(awaited))
         for stream in self.streams.values():
-            stream.state = stream.state.without_request([*self.listed, *ended])
+            stream.state = stream.state.without_request([*self.listed, *ended], self.unusable)
         if not self.is_dry_run:
             self.write_state()
         return [*others, *ended]
@@ -98,8 +102,8 @@ class Run:
         """Request exports for all streams before any is waited for; yield those to read."""
         max_age = timedelta(seconds=self.config["export_timeout"])
         for model, stream in self.streams.items():
-            state, now = stream.state, datetime.now(timezone.utc)
-            plan = plan_request(state.requested_export_id, self.listed, state.bookmark, now=now, max_age=max_age)
+            state, now, mine = stream.state, datetime.now(timezone.utc), [e for e in self.listed if e.model == model]
+            plan = plan_request(state.requested_export_id, mine, state.bookmark, now=now, max_age=max_age)
             if plan.reused:
                 stream.logger.info("Export %s was requested by an earlier run.", plan.reused.id)
                 yield plan.reused
@@ -115,10 +119,11 @@ class Run:
                 self.write_state()
                 yield export
 
-    def _load_unread(self) -> None:
+    def _load_unread(self, models: Iterable[str]) -> None:
         unread: list[Export] = []
         reasons: list[tuple[str, bool]] = []
-        for model, stream in self.streams.items():
+        for model in models:
+            stream = self.streams[model]
             completed, bookmark = snapshots_of(model, self.listed), stream.state.bookmark
             is_full_table = stream.replication_method == "FULL_TABLE"
             chosen = select_unread(completed, bookmark, self.config, is_full_table=is_full_table)
@@ -130,10 +135,15 @@ class Run:
         for reason, _ in reasons:
             self.logger.log(level, "%s", reason)
         failed = set()
-        for export in oldest_first(unread):
+        for export in (unread := oldest_first(unread)):
             # Later snapshots wait for one that failed: it would be read after them. A part is never read.
             if export.model not in failed and not self._load(export):
                 failed.add(export.model)
+                if note := waiting_note(export, unread):
+                    self._fail(TapError(note))
+        parts = {e.id for e in self.listed if e.is_part}
+        if passed := {e.model for e in unread if e.id in parts} - failed:
+            self._load_unread(sorted(passed))  # the newest snapshot is another one
 
     def _await(self, export_ids: list[str]) -> Iterator[Export]:
         """Wait for exports and load their rows, oldest completion first; yield their last metadata."""
@@ -171,12 +181,19 @@ class Run:
 
     def _load(self, export: Export) -> bool:
         """Load the rows of an export; return whether later ones can follow."""
+        stream = self.streams[export.model]
         try:
-            self.streams[export.model].load(export, self.listed)
+            stream.load(export, self.listed)
         except OutputError:
             raise
+        except FilteredExport as error:
+            stream.logger.warning("%s", error)
+            self.unusable.add(export.id)
+            self.listed = [dataclasses.replace(e, is_part=e.is_part or e.id == export.id) for e in self.listed]
         except TapError as error:
             self._fail(error)
+            if isinstance(error, (FileUnusable, PartError)):
+                self.unusable.add(export.id)
             return isinstance(error, PartError)
         return True
 

@@ -148,6 +148,15 @@ def unread_notes(
     return notes
 
 
+def waiting_note(failed: Export, unread: Iterable[Export]) -> str | None:
+    """Say that later exports of a model wait for one that failed, and how to go on without it."""
+    later = [e for e in unread if e.model == failed.model and e.completed_at > failed.completed_at]
+    if not later:
+        return None
+    wait = f"{plural(len(later), 'later export')} of {failed.model} {'waits' if len(later) == 1 else 'wait'}"
+    return f"{wait} for export {failed.id}. To go on without it, set start_date to {later[0].exported_at}."
+
+
 def _naming(exports: Sequence[Export], why: str) -> str:
     count = len(exports)
     ids = ", ".join(e.id for e in exports[-3:]) + (f" and {count - 3} more" if count > 3 else "")  # noqa: PLR2004 (short)

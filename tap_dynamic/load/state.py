@@ -18,7 +18,7 @@ from tap_dynamic.redaction import first_line
 from tap_dynamic.table.layout import KnownTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from tap_dynamic.api.exports import Export
     from tap_dynamic.load.plan import LoadPlan
@@ -34,12 +34,12 @@ class Holding(msgspec.Struct, frozen=True, array_like=True):
     Args:
         export_id: Its id.
         fingerprint: What its rows look like; None if its load did not compare rows.
-        is_whole: Whether its load ended, so that the table got all of its rows.
+        is_base: Whether it is the last one with rows that moved the bookmark: the table got all of them.
     """
 
     export_id: str
     fingerprint: str | None = None
-    is_whole: bool = False
+    is_base: bool = False
 
 
 class RowState(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +56,7 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
         text_columns: Documented columns that were loaded as text.
         row_count: The number of rows of the export that was loaded last.
         table_version: The version of the last full load, where its messages had one.
-        last_version: The largest version of any load.
+        last_version: The largest version of any load, also of one that failed.
         holdings: The exports whose rows the table may hold: one where it is clean, more after an interrupted load.
         holdings_bookmark: The bookmark that the holdings belong to: its time and its exports.
         known_exports: With `snapshots: all`, `short_id` of the exports that were listed in the last run.
@@ -122,12 +122,12 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
         """The exports whose rows the table may hold, if the state knows them for its bookmark."""
         if self.holdings_bookmark == bookmark_values(self):
             return self.holdings
-        return [Holding(i, is_whole=True) for i in sorted(self.base_ids)] if self.bookmark else []
+        return [Holding(i, is_base=True) for i in sorted(self.base_ids)] if self.bookmark else []
 
     @property
     def has_base(self) -> bool:
-        """Whether the table holds all rows of some export."""
-        return any(holding.is_whole for holding in self.held)
+        """Whether the table got all rows of an export."""
+        return any(holding.is_base for holding in self.held)
 
     def check_environment(self, environment_id: str) -> None:
         """Raise a `TapError` if the state is that of another environment."""
@@ -139,10 +139,10 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
             )
             raise TapError(msg)
 
-    def without_request(self, exports: Iterable[Export]) -> RowState:
-        """Drop the requested export where it is one of these and not newer than the bookmark."""
-        is_dropped = any(e.id == self.requested_export_id and is_obsolete(e, self.bookmark) for e in exports)
-        return replace(self, requested_export_id=None) if is_dropped else self
+    def without_request(self, exports: Iterable[Export], unusable: Collection[str]) -> RowState:
+        """Drop the requested export where it is unusable, or one of these and not newer than the bookmark."""
+        ended = {*unusable, *(e.id for e in exports if is_obsolete(e, self.bookmark))}
+        return replace(self, requested_export_id=None) if self.requested_export_id in ended else self
 
     def begun(self, plan: LoadPlan) -> RowState:
         """Remember what a load leaves behind if it is interrupted: its SCHEMA message is written."""
@@ -152,6 +152,7 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
             key_properties=list(layout.key),
             columns=list(dict.fromkeys((*self.columns, *layout.remembered))),
             text_columns=sorted(layout.text_columns),
+            last_version=max(plan.version or 0, self.last_version or 0) or None,
         )
         return with_holdings(state, plan.holdings) if plan.is_remembered else state
 
@@ -170,8 +171,6 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
             )
             if rows:
                 state = replace(state, row_count=rows, table_version=plan.version)
-        if plan.version is not None:
-            state = replace(state, last_version=max(plan.version, self.last_version or 0))
         return with_holdings(state, plan.holdings_after(rows))
 
 

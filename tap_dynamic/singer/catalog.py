@@ -52,9 +52,10 @@ def parse_catalog(
 
 def user_key(entry: CatalogEntry, candidates: Iterable[Sequence[str]]) -> tuple[str, ...] | None:
     """Return the key that the user sets in a catalog; None where it has just what discovery wrote, or none."""
-    # Discovery writes its key into both places; a user changes one.
-    found, key = tuple(entry.key_properties or ()), tuple(entry.metadata.root.table_key_properties or ())
-    if key and key != found:
-        return key
-    own = {tuple(map(fold, candidate)) for candidate in (*candidates, FALLBACK_KEY)}
-    return found if found and tuple(map(fold, found)) not in own else None
+    found, key = (
+        tuple(dict.fromkeys(names or ())) for names in (entry.key_properties, entry.metadata.root.table_key_properties)
+    )
+    # Discovery writes its key into both places; a user changes one, or both.
+    own = {tuple(map(fold, candidate)) for candidate in (*candidates, FALLBACK_KEY, ())}
+    changed = [names for names in (key, found) if tuple(map(fold, names)) not in own]
+    return next(iter(changed), key if key and key != found else None)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from tap_dynamic.api.exports import MODELS, Export, oldest_first
-from tap_dynamic.errors import FileUnusable, TapError
+from tap_dynamic.errors import FileUnusable, FilteredExport, TapError
 from tap_dynamic.file.sample import HEAD_SIZE, Sample, read_sample, unpack_head
 from tap_dynamic.load.fitting import infer_key
 from tap_dynamic.schemas import KEY_CANDIDATES, SCHEMAS
@@ -30,20 +31,27 @@ def infer_layouts(
     """
     exports = _named_exports(api, export_ids) if export_ids else api.list_exports()
     # A part can be named, but says little of the next snapshot.
-    newest = {e.model: e for e in oldest_first(exports) if e.status == "completed" and (export_ids or not e.is_part)}
+    completed = [e for e in oldest_first(exports) if e.status == "completed" and (export_ids or not e.is_part)]
     layouts = {}
     for model in MODELS:
         documented = SCHEMAS.get_schema(model)["properties"]
-        if model not in newest:
-            logger.info("There is no completed export of %s yet: its columns are the documented ones.", model)
-            continue
         try:
-            sample = _fetch_sample(api, host, newest[model], documented)
+            sample = _newest_sample(api, host, [e for e in completed if e.model == model], documented)
         except FileUnusable as error:
             logger.warning("The columns of %s are the documented ones. %s", model, error)
-        else:
+            continue
+        if sample:
             layouts[model] = infer_layout(sample, documented, infer_key(sample, KEY_CANDIDATES[model]))
+        else:
+            logger.info("There is no completed export of %s yet: its columns are the documented ones.", model)
     return layouts
+
+
+def _newest_sample(api: ExportsApi, host: FileHost, completed: list[Export], documented: Properties) -> Sample | None:
+    for export in reversed(completed):
+        with contextlib.suppress(FilteredExport):
+            return _fetch_sample(api, host, export, documented)
+    return None
 
 
 def _named_exports(api: ExportsApi, export_ids: Sequence[str]) -> list[Export]:
@@ -64,7 +72,7 @@ def _fetch_sample(api: ExportsApi, host: FileHost, export: Export, documented: P
     if export.format != "csv":
         msg = f"{label}: its format is not csv. Make a CSV export."
         raise FileUnusable(msg)
-    head, is_whole = host.fetch_head(lambda: api.download_url(export.id), label, HEAD_SIZE)
+    head, is_whole = host.fetch_head(lambda: api.download_url(export.id, is_part=export.is_part), label, HEAD_SIZE)
     start, is_whole = unpack_head(head, is_whole=is_whole)
     sample = read_sample(start, is_whole=is_whole, label=label)
     check_is_export(sample, (), documented, label)

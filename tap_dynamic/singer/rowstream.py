@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from tap_dynamic.errors import FileUnusable, TapError, plural
 from tap_dynamic.file.reader import CsvFile
-from tap_dynamic.load.plan import Load, LoadPlan, check_deleted
+from tap_dynamic.load.plan import Load, LoadPlan, check_deleted, has_versions
 from tap_dynamic.load.prepare import prepare_load
 from tap_dynamic.load.state import RowState
 from tap_dynamic.load.summary import Summary
@@ -54,7 +54,6 @@ class RowStream(LoadingStream):
         self.primary_keys = layout.key
         self.summary = Summary(self.name, self.logger)
         self.verdict = ("there is nothing to read", True)
-        self._version_floor = 0
 
     # --- what catalog and state say
 
@@ -93,7 +92,6 @@ class RowStream(LoadingStream):
         try:
             with contextlib.ExitStack() as stack:
                 plan = prepare_load(self._new_load(export, listed), partial(self._fetch, stack), stack)
-                self._version_floor = max(self._version_floor, plan.version or 0)  # also where the load fails
                 self.summary.log_once(export.id, plan.notes)
                 with self.loading(plan, self._begin) as tally:
                     tally.started_at = started_at
@@ -109,7 +107,8 @@ class RowStream(LoadingStream):
         self.verdict = (f"export {export.id} is readable and has {columns}; the key is {key}", True)
 
     def _new_load(self, export: Export, listed: Sequence[Export]) -> Load:
-        self._version_floor = now = max(int(time.time()), self._version_floor + 1)
+        if has_versions(self.config) and self.state.last_version == int(time.time()):
+            time.sleep(1)  # a version ahead of the clock could be that of a later run, too
         entry = self._tap.input_catalog.get_stream(self.name) if self._tap.input_catalog else None
         return Load(
             export,
@@ -122,12 +121,12 @@ class RowStream(LoadingStream):
             self.deselected,
             is_full_table=self.replication_method == "FULL_TABLE",
             is_dry_run=self.is_dry_run,
-            now=now,
+            now=int(time.time()),
             logger=self.logger,
         )
 
-    def _fetch(self, stack: contextlib.ExitStack, export_id: str, label: str) -> CsvFile:
-        file = self.host.fetch(lambda: self.api.download_url(export_id), label)
+    def _fetch(self, stack: contextlib.ExitStack, export_id: str, label: str, is_part: bool) -> CsvFile:  # noqa: FBT001 (a `Fetch`)
+        file = self.host.fetch(lambda: self.api.download_url(export_id, is_part=is_part), label)
         return CsvFile.open(stack.enter_context(file), label)
 
     def _begin(self, plan: LoadPlan) -> None:

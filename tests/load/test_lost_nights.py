@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from sandbox.data import to_csv
 from sandbox.exports import SandboxExport
+from sandbox.faults import Fault
 from tests.nights.target import UpsertTarget
 
 if TYPE_CHECKING:
@@ -173,6 +175,103 @@ def test_a_requested_export_that_is_a_part_deletes_nobody(nights: Nights, polls:
     nights.export(A)
     nights.run()
     assert set(nights.table) == set(A)
+
+
+@pytest.mark.parametrize("is_requested", [False, True])
+def test_a_filter_that_only_the_export_itself_shows(nights: Nights, *, is_requested: bool) -> None:
+    """Neither the list nor the answer to a request has it."""
+    nights.export(A)
+    nights.run()
+    newer = nights.export({**A, "5": "e"})
+    part = nights.export({"1": "A"})
+    nights.sandbox.faults = [
+        Fault("list", 99, callback=lambda: setattr(part, "filter", None)),
+        Fault("get", 99, callback=lambda: setattr(part, "filter", {"q": "A"}), path_contains=part.id),
+    ]
+    nights.state["bookmarks"]["users"]["requested_export_id"] = part.id
+    nights.sandbox.export_factory = lambda model: SandboxExport(model, newer.data if model == "users" else b"id\n")
+    run = nights.run(request_exports=is_requested)
+    assert f"Export {part.id} is not read: a filter made only a part." in run.warnings
+    assert "The columns of users" not in run.log
+    assert run.bookmark("users")["requested_export_id"] is None
+    assert is_requested or run.bookmark("users")["export_ids"] == [newer.id]
+    nights.export(A)
+    nights.run()
+    assert nights.table == typed(A)
+
+
+def test_a_requested_export_that_was_refused_is_not_read_again(nights: Nights) -> None:
+    nights.export(numbered(20))
+    nights.run()
+    part = to_csv([HEADER, ["u1", "e", "true"]])
+    nights.sandbox.export_factory = lambda model: SandboxExport(model, part)
+    assert "19 of 20 rows are gone" in nights.run(request_exports=True, code=1).errors[0]
+    whole = to_csv([HEADER, *([user, "e", "true"] for user in numbered(21))])
+    nights.sandbox.export_factory = lambda model: SandboxExport(model, whole)
+    nights.run(request_exports=True)
+    assert nights.table == typed(numbered(21))
+
+
+@pytest.mark.parametrize("is_between", [False, True])
+def test_rows_are_counted_with_those_of_the_last_file_that_had_any(nights: Nights, *, is_between: bool) -> None:
+    nights.export(numbered(40))
+    nights.run()
+    if is_between:
+        nights.export({})
+        nights.run()
+    nights.export({**numbered(5), **numbered(16, "x")})
+    assert "35 of 40 rows are gone" in nights.run(code=1).errors[0]
+
+
+def test_a_version_is_not_used_again_even_if_its_load_failed_or_its_state_is_lost(nights: Nights) -> None:
+    nights.export(A)
+    nights.export({**A, "5": "e"}).data += b"a row of one field\n"
+    environment: dict[str, str] = {}  # a process of its own, whose waits are not cut short
+    run = nights.tap(emit_activate_version_messages=True, snapshots="all", environment=environment)
+    versions = [message["version"] for message in run.of("RECORD") if message["stream"] == "users"]
+    state = run.bookmark("users")
+    assert state["last_version"] == max(versions) > state["table_version"]
+    assert max(versions) <= time.time()  # later runs begin later
+
+
+BROKEN_BASES: dict[str, tuple[dict[str, Any], str]] = {
+    # name: (a fault of the file of the export that was loaded last, why deletions can't be seen)
+    "a message": ({"body": b"upstream connect error", "status": 200}, "it is text, not CSV"),
+    "no rows": ({"body": b"user_id,user_email\n", "status": 200}, "has other rows than when it was loaded"),
+    "fewer rows": ({"body": b"user_id,user_email\n1,a\n", "status": 200}, "has other rows than when it was loaded"),
+}
+
+
+@pytest.mark.parametrize(("fault", "reason"), BROKEN_BASES.values(), ids=BROKEN_BASES)
+def test_the_file_that_was_loaded_last_is_another_one(nights: Nights, fault: dict[str, Any], reason: str) -> None:
+    base = nights.export(A, HEADER[:2])
+    nights.run()
+    nights.export(A, HEADER[:2])
+    nights.sandbox.faults = [Fault("file", 9, path_contains=base.id, **fault)]
+    run = nights.run()
+    assert len(run.records("users")) == len(A)
+    assert [w for w in run.warnings if "older deletions can't be seen" in w and reason in w], run.warnings
+
+
+STUCK: dict[str, dict[str, Any]] = {
+    "the file host": {"kind": "file", "status": 451},
+    "Dynamic": {"kind": "get", "status": 403},
+}
+
+
+@pytest.mark.parametrize("fault", STUCK.values(), ids=STUCK)
+def test_an_earlier_export_that_is_never_readable_is_named(nights: Nights, fault: dict[str, Any]) -> None:
+    base = nights.export(A)
+    nights.run()
+    newest = nights.export({**A, "3": "C"})
+    nights.sandbox.faults = [Fault(times=99, path_contains=base.id, **fault)]
+    error = nights.run(code=1).errors[0]
+    assert error.startswith(f"Stream users, export {newest.id}: it can't be compared with earlier export {base.id}. ")
+    assert error.endswith(" If later runs fail alike, run a full refresh, which compares nothing.")
+    assert "new export" not in error
+    nights.state = {}
+    nights.run()
+    assert nights.table == typed({**A, "3": "C"})
 
 
 def test_thirty_exports_after_the_one_that_was_loaded_last(nights: Nights) -> None:

@@ -54,6 +54,7 @@ LOADED: dict[str, Any] = {
 NO_LOAD = "there is no earlier load to compare with"
 NO_KEY = "rows without a unique key can't be compared"
 NO_VERSION = "the last load had no version for ACTIVATE_VERSION messages"
+OTHER_KEY = "the key is not the one that the state knows"
 OTHER_SHAPE = "columns, types, key or maps differ from those of the last load"
 NOT_COMPARED = "the last load was without changes_only"
 FULL_TABLE = "the replication method is FULL_TABLE"
@@ -102,9 +103,10 @@ COMPARISONS: dict[str, tuple[dict[str, Any], dict[str, Any], str, str, str | Non
         {"fingerprint": "g"},
         "a",
         "",
-        OTHER_SHAPE,
+        OTHER_KEY,
         None,
     ),
+    "the state does not say the key": ({**LOADED, "key_properties": []}, {}, "a", "", OTHER_KEY, None),
     "no key": (LOADED, {"layout": ROWS_WITHOUT_KEY}, "a", "", NO_KEY, None),
     "a part": (LOADED, {"loaded": export("c", at(3), filter="x")}, "a", "", "a filter made only a part", None),
     "the key in another order": (
@@ -189,13 +191,13 @@ def test_what_a_file_is_compared_with(name: str) -> None:
     assert list(found.wanted) == wanted.split()
     assert (found.reason, found.lost) == (reason, lost)
     assert len(found.wanted) <= MAX_COMPARED + 1
-    assert not any(h.is_whole for h in found.holdings if h.export_id in MANY)
+    assert not any(h.is_base for h in found.holdings if h.export_id in MANY)
 
 
 def test_without_changes_only_nothing_is_compared() -> None:
     state = RowState.parse(LOADED)
     found = plan_comparison(load(C, state=state), LAYOUT, None, is_empty=False)
-    assert found == Comparison((Holding("a", "f", is_whole=True),))
+    assert found == Comparison((Holding("a", "f", is_base=True),))
 
 
 @pytest.mark.parametrize("reason", [None, "so"])
@@ -229,7 +231,7 @@ def plan(
 
 
 SAME = Counts(unchanged=20)
-HELD_TWO = (Holding("a", "f", is_whole=True), Holding("b", "f"))
+HELD_TWO = (Holding("a", "f", is_base=True), Holding("b", "f"))
 COMPARED = Comparison(HELD_TWO, "f", ("a", "b"))
 
 
@@ -284,8 +286,8 @@ def test_whether_messages_have_versions(batch: Any, *, emits: bool, has: bool) -
     assert has_versions({"emit_activate_version_messages": emits, "batch_config": batch}) is has
 
 
-A_HELD, C_HELD = Holding("a", "f", is_whole=True), Holding("c", "f", is_whole=True)
-C_OFF, P_OFF = Holding("c", is_whole=True), Holding("p", is_whole=True)
+A_HELD, C_HELD = Holding("a", "f", is_base=True), Holding("c", "f", is_base=True)
+C_OFF, P_ASIDE = Holding("c", is_base=True), Holding("p")
 OLDER = {**LOADED, "replication_key_value": at(4), "holdings_bookmark": [at(4), "a"]}
 AFTER: dict[str, tuple[LoadPlan, int, list[Holding]]] = {
     # name: (plan, rows of the file, the exports whose rows the table may hold)
@@ -295,10 +297,10 @@ AFTER: dict[str, tuple[LoadPlan, int, list[Holding]]] = {
     "an empty file changes nothing": (plan(file=EMPTY, comparison=COMPARED), 0, [*HELD_TWO]),
     "an empty file before any other": (plan({}, file=EMPTY), 0, []),
     "an empty file without comparison": (plan(file=EMPTY, fingerprint=None), 0, [A_HELD]),
-    "a part: its rows are beside the others": (plan(loaded=PART, fingerprint=None), 5, [A_HELD, P_OFF]),
-    "a part, again": (plan(held(["p"], ["q"]), loaded=PART, fingerprint=None), 5, [A_HELD, Holding("q"), P_OFF]),
+    "a part: its rows are beside the others": (plan(loaded=PART, fingerprint=None), 5, [A_HELD, P_ASIDE]),
+    "a part, again": (plan(held(["p"], ["q"]), loaded=PART, fingerprint=None), 5, [A_HELD, Holding("q"), P_ASIDE]),
     "an empty part": (plan(loaded=PART, file=EMPTY, fingerprint=None), 0, [A_HELD]),
-    "an older one": (plan(OLDER, fingerprint=None), 5, [A_HELD, C_OFF]),
+    "an older one": (plan(OLDER, fingerprint=None), 5, [A_HELD, Holding("c")]),
     "the same again": (plan(held(["c", "f"]), fingerprint=None), 5, [C_OFF]),
 }
 
@@ -321,7 +323,7 @@ DURING: dict[str, tuple[LoadPlan, list[Holding]]] = {
     "interrupted without changes_only: rows of both looks": (plan(held(["c"])), [A_HELD, C_UNCLEAR]),
     "loaded before": (plan(held(["c", "f", True])), [A_HELD, C_HELD]),
     "loaded before, with other columns": (plan(held(["c", "g", True])), [A_HELD, C_OFF]),
-    "the state is of another bookmark": (plan(OTHER_BOOKMARK), [Holding("a", is_whole=True), C_BEGUN]),
+    "the state is of another bookmark": (plan(OTHER_BOOKMARK), [Holding("a", is_base=True), C_BEGUN]),
 }
 
 

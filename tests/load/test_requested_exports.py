@@ -106,6 +106,13 @@ def test_reuse_of_an_export_requested_by_an_earlier_run(
     assert sandbox.count("create") == requests
 
 
+def test_a_remembered_export_of_another_model_is_not_read(sandbox: Sandbox, tap: Tap, documented: Message) -> None:
+    other = sandbox.add("visits", csv_file("visits", 3))
+    state = {"bookmarks": {"users": {"requested_export_id": other.id}}}
+    run = tap(request_exports=True, _catalog=select(copy.deepcopy(documented), "exports", "users"), _state=state)
+    assert (run.code, len(run.records("users")), sandbox.count("create")) == (0, 5, 1)
+
+
 @pytest.mark.parametrize("failure", ["500", "reset", "timeout"])
 @pytest.mark.parametrize("created", [True, False], ids=["created", "not-created"])
 def test_after_an_ambiguous_failure_the_list_is_searched_first(

@@ -103,7 +103,7 @@ def test_what_is_the_sdks_or_of_an_earlier_version_is_ignored() -> None:
     assert (state.bookmark, state.requested_export_id) == (bookmark(at(2), "b"), "r")
     assert not {"base_export_id", "begun_exports", "fingerprint", "rejected_key"} & state.values().keys()
     # What 0.1.0 compared with is not known: the next load emits all rows.
-    assert state.held == [Holding("b", is_whole=True)]
+    assert state.held == [Holding("b", is_base=True)]
 
 
 CORRUPT: dict[str, list[Any]] = {
@@ -155,8 +155,8 @@ def test_the_state_of_another_environment_is_refused() -> None:
 
 # --- what the table may hold
 
-WHOLE = [Holding("b", is_whole=True), Holding("b2", is_whole=True)]
-IN_FULL = [Holding("b", "f1", is_whole=True), Holding("p")]
+WHOLE = [Holding("b", is_base=True), Holding("b2", is_base=True)]
+IN_FULL = [Holding("b", "f1", is_base=True), Holding("p")]
 HELD: dict[str, tuple[dict[str, Any], list[Holding]]] = {
     "nothing was loaded": ({}, []),
     "of the very bookmark": (FULL, IN_FULL),
@@ -177,7 +177,7 @@ HELD: dict[str, tuple[dict[str, Any], list[Holding]]] = {
 def test_what_the_table_may_hold(values: dict[str, Any], held: list[Holding]) -> None:
     state = RowState.parse(values)
     assert state.held == held
-    assert state.has_base is any(holding.is_whole for holding in held)
+    assert state.has_base is any(holding.is_base for holding in held)
 
 
 # --- what happens to a state
@@ -226,7 +226,6 @@ COMMITS: dict[str, tuple[dict[str, Any], Any, dict[str, Any], dict[str, Any]]] =
         {"version": None},
         {**moved(B), "table_version": None, "last_version": 4},
     ),
-    "the last version never falls": ({"last_version": 20}, B, {}, {**moved(B), "last_version": 20}),
 }
 
 
@@ -239,8 +238,8 @@ def test_what_a_loaded_export_changes_in_the_state(
     plan = planned(loaded, Holding("p"), **{name: fact for name, fact in facts.items() if name != "rows"})
     rows = arguments.get("rows", 5)
     after = state.committed(plan, rows)
-    usual = {"replication_key": "_sdc_exported_at", "row_count": 5, "table_version": 9, "last_version": 9}
-    holdings = [[h.export_id, h.fingerprint, h.is_whole] for h in plan.holdings_after(rows)]
+    usual = {"replication_key": "_sdc_exported_at", "row_count": 5, "table_version": 9}
+    holdings = [[h.export_id, h.fingerprint, h.is_base] for h in plan.holdings_after(rows)]
     assert after.values() == {**state.values(), **usual, **changed, "holdings": holdings}
     assert after.held == [*plan.holdings_after(rows)]
 
@@ -257,6 +256,15 @@ def test_what_a_load_that_begins_changes_in_the_state(values: dict[str, Any], *,
     }
     assert after.values() == {**state.values(), **table, **(held if is_remembered else {})}
     assert after.bookmark == state.bookmark
+
+
+@pytest.mark.parametrize(
+    ("before", "version", "after"), [(None, None, None), (None, 9, 9), (4, None, 4), (4, 9, 9), (20, 9, 20)]
+)
+def test_the_last_version_is_remembered_before_the_first_row_and_never_falls(
+    before: int | None, version: int | None, after: int | None
+) -> None:
+    assert RowState(last_version=before).begun(planned(C, version=version)).last_version == after
 
 
 def requested(completed_at: str | None = None, **fields: Any) -> Any:
@@ -276,12 +284,18 @@ FORGOTTEN: dict[str, tuple[list[Any], bool]] = {
 @pytest.mark.parametrize(("exports", "is_dropped"), FORGOTTEN.values(), ids=FORGOTTEN)
 def test_a_remembered_id_is_dropped_when_not_newer_than_the_bookmark(exports: list[Any], *, is_dropped: bool) -> None:
     state = RowState(replication_key_value=at(3), requested_export_id="r")
-    assert state.without_request(exports) == (RowState(replication_key_value=at(3)) if is_dropped else state)
+    assert state.without_request(exports, ()) == (RowState(replication_key_value=at(3)) if is_dropped else state)
 
 
 def test_no_id_is_remembered_and_nothing_is_dropped() -> None:
     state = RowState(replication_key_value=at(3))
-    assert state.without_request([A, B]) == state
+    assert state.without_request([A, B], {"a"}) == state
+
+
+def test_a_remembered_id_is_dropped_when_the_export_is_unusable() -> None:
+    state = RowState(replication_key_value=at(3), requested_export_id="r")
+    assert state.without_request([], {"q"}) == state
+    assert state.without_request([], {"r"}) == RowState(replication_key_value=at(3))
 
 
 # --- merges
@@ -344,11 +358,11 @@ def test_holdings_count_only_with_the_bookmark_they_belong_to(name: str) -> None
         if is_same and STATES[name].holdings_bookmark:
             assert found == STATES[name].held
         else:
-            assert found == [Holding(export_id, is_whole=True) for export_id in state.export_ids or ()]
+            assert found == [Holding(export_id, is_base=True) for export_id in state.export_ids or ()]
 
 
-A_HELD, B_HELD = Holding("a", "f1", is_whole=True), Holding("b", "f1", is_whole=True)
-B2_HELD, D_HELD = Holding("b2", "f2", is_whole=True), Holding("d", is_whole=True)
+A_HELD, B_HELD = Holding("a", "f1", is_base=True), Holding("b", "f1", is_base=True)
+B2_HELD, D_HELD = Holding("b2", "f2", is_base=True), Holding("d", is_base=True)
 
 
 @pytest.mark.parametrize(

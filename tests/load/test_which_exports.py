@@ -111,7 +111,10 @@ def test_all_reads_in_order_of_completion_and_stops_at_a_bad_export(sandbox: San
     bad = sandbox.add("users", BROKEN, completed_at="2026-10-03T02:00:00+02:00")
     run = tap(snapshots="all")
     assert run.code == 1
+    waits = f"1 later export of users waits for export {bad.id}. To go on without it, set start_date to "
+    assert run.errors[1] == f"{waits}{last.completed_at}."
     assert read(run) == [first.id]
+    assert read(tap(snapshots="all", _state=run.state, start_date=last.completed_at)) == [last.id]
     bad.data = SMALL
     assert read(tap(snapshots="all", _state=run.state)) == [bad.id, last.id]
 

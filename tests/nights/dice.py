@@ -146,7 +146,7 @@ class Dice:
             return {"export_ids": ids, "changes_only": False, **({"snapshots": "all"} if self.chance(0.3) else {})}
         modes: dict[str, dict[str, Any]] = {
             "all": {"snapshots": "all"},
-            "request": {"request_exports": True},
+            "request_exports": {"request_exports": True},
             "full_table": {"full_table": True},
         }
         return modes.get(mode, {})

@@ -143,7 +143,7 @@ class Plan:
         if self.rules.is_named and not self.rules.has_versions:  # whether or not a row passed a filter
             last = {*bookmark[1], *self.judge.first_bookmark[1], *self.judge.committed}
             self.judge.memory.named |= read - last
-            self.judge.memory.is_disturbed |= not read.isdisjoint(last)
+        self.judge.memory.is_disturbed |= not read.isdisjoint(self.judge.first_bookmark[1])
         return next((verdict for verdict in ("fails", "either") if verdict in verdicts), "ok")
 
     def is_loaded(self, export: SandboxExport) -> bool:

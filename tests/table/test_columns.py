@@ -403,6 +403,8 @@ PINS: dict[str, tuple[list[str] | None, list[str] | None, list[str] | None]] = {
     "the metadata alone": (None, OWN, OWN),
     "both say another": (OWN, OWN, OWN),
     "the key alone": (OWN, None, OWN),
+    "the key says another, the metadata is as discovery wrote it": (OWN, PAIR, OWN),
+    "a column twice": (PAIR, [*OWN, *OWN], OWN),
 }
 
 
