@@ -60,7 +60,7 @@ class Dice:
             return replace(night, tap_dies_at=self.random.randrange(25_000))
         if self.chance(0.2):
             return replace(night, target_dies_at=self.random.randrange(30))
-        return replace(night, refresh=self.chance(0.07), drop=self.chance(0.02))
+        return replace(night, refresh=self.chance(0.07), drop=self.chance(0.02), is_older=self.chance(0.06))
 
     def people(self, count: int) -> Iterator[Event]:
         draw = self.random

@@ -44,6 +44,7 @@ class Night(Plain):
         merge: How the target's state is merged: `last` into that of before, as Meltano does; `each` of the night.
         refresh: Run without a state.
         drop: Drop the tables first; implies `refresh`.
+        is_older: An earlier version of the tap ran, which does not know what the state holds for comparisons.
     """
 
     events: tuple[Event, ...] = ()
@@ -53,6 +54,7 @@ class Night(Plain):
     merge: str = ""
     refresh: bool = False
     drop: bool = False
+    is_older: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -128,6 +130,6 @@ def simpler_nights(night: Night) -> Iterator[Night]:
                 yield replace(night, events=(*events[:index], (*event[:-1], less), *events[index + 1 :]))
     for name in night.settings:
         yield replace(night, settings={key: value for key, value in night.settings.items() if key != name})
-    for name in ("tap_dies_at", "target_dies_at", "merge", "refresh", "drop"):
+    for name in ("tap_dies_at", "target_dies_at", "merge", "refresh", "drop", "is_older"):
         if getattr(night, name) not in {None, "", False}:
             yield replace(night, **{name: getattr(Night(), name)})

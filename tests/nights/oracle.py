@@ -48,6 +48,7 @@ class Judge:
         self.is_key_known, self.shape = self.table.is_key_final, ""
         self.was_disturbed = memory.is_disturbed
         self.seen: dict[str, set[int]] = {}
+        self.texts: set[str] = set()
         self.began, self.last_version = int(time.time()), (self.first_load and self.first_load.version) or 0
         self.rewind()
 
@@ -70,6 +71,10 @@ class Judge:
 
     def on_schema(self, message: Message) -> None:
         self.rewind()
+        kinds = {name.casefold(): kind_of(schema) for name, schema in message["schema"]["properties"].items()}
+        self.texts = {name.casefold() for name in KINDS if kinds.get(name.casefold()) == "string"}
+        narrowed = self.memory.texts & set(kinds) - self.texts
+        require(not narrowed, "a column that was text is not text any more", narrowed)
         self.alive &= set(self.table.rows)  # a table whose key changes is a new one
         rules, self.was_disturbed = self.rules, self.memory.is_disturbed
         self.shape = json.dumps([message["schema"], rules.settings.get("map"), sorted(rules.without)], sort_keys=True)
@@ -114,6 +119,7 @@ class Judge:
 
     def on_state(self, state: Message) -> None:
         """A bookmark never moves back, and names an export only when the table holds it."""
+        self.memory.texts |= self.texts
         bookmark = bookmark_of(state, self.rules.model)
         require(bookmark[0] >= self.bookmark[0], "the bookmark moves back", bookmark)
         is_same = bookmark[0] == self.bookmark[0]

@@ -120,6 +120,8 @@ class Stage:
         elif not is_killed:
             self.check_end(night, judges, run, start)
         self.merge(night, before)
+        if night.is_older and self.target.state is not before:
+            self.forget(before, judges)
 
     def read(self, out: bytes, judges: dict[str, Judge], dies_at: int | None) -> None:
         """Let the target read an output, and the judges watch it."""
@@ -139,7 +141,7 @@ class Stage:
     def judge(self, night: Night, model: str, state: Message) -> Judge:
         rules = Rules(night.settings, model, self.history.key if model == "users" else ())
         if not state:
-            self.memories[model].named, self.memories[model].is_disturbed = set(), False
+            self.memories[model] = Memory(self.memories[model].loads)
         memory = self.memories[model]
         return Judge(world=self.world, target=self.target, rules=rules, memory=memory, lost=self.lost, state=state)
 
@@ -151,6 +153,17 @@ class Stage:
             before = {}
         for state in {"each": self.target.states, "last": self.target.states[-1:]}.get(night.merge, []):
             before = self.target.state = merge(before, state)
+
+    def forget(self, before: Message, judges: dict[str, Judge]) -> None:
+        """Leave what only this version of the tap writes as it was before the night."""
+        for model, judge in judges.items():
+            memory, known = self.memories[model], self.target.state.get("bookmarks", {}).get(model, {})
+            old = before.get("bookmarks", {}).get(model, {})
+            known |= {name: old.get(name, []) for name in ("holdings", "holdings_bookmark")}
+            memory.named, memory.is_disturbed = set(), True
+            load = memory.loads.get(judge.bookmark)
+            if load and load.export_id not in judge.committed:
+                del memory.loads[judge.bookmark]
 
     # --- what the tap gets
 

@@ -62,6 +62,8 @@ class Memory:
     """Exports that were read by name since the last load."""
     is_disturbed: bool = False
     """Whether rows of an export arrived since that no bookmark followed."""
+    texts: set[str] = field(default_factory=set)
+    """Columns that were loaded as text, although others are documented, in lower case."""
 
 
 @dataclass
