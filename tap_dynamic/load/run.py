@@ -12,10 +12,9 @@ from msgspec.structs import replace
 
 from tap_dynamic.api.exports import Export, oldest_first, without_repeats
 from tap_dynamic.api.polling import wait_for
-from tap_dynamic.errors import FileUnusable, FilteredExport, OutputError, TapError, plural
+from tap_dynamic.errors import FileUnusable, FilteredExport, OutputError, TapError
 from tap_dynamic.load.plan import PartError
 from tap_dynamic.load.selection import (
-    is_obsolete,
     nothing_read_reason,
     plan_request,
     reads_all,
@@ -23,9 +22,9 @@ from tap_dynamic.load.selection import (
     short_id,
     snapshots_of,
     unread_notes,
+    unread_reason,
     waiting_note,
 )
-from tap_dynamic.redaction import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -120,30 +119,16 @@ class Run:
                 yield export
 
     def _load_unread(self, models: Iterable[str]) -> None:
-        unread: list[Export] = []
-        reasons: list[tuple[str, bool]] = []
-        for model in models:
-            stream = self.streams[model]
-            completed, bookmark = snapshots_of(model, self.listed), stream.state.bookmark
-            is_full_table = stream.replication_method == "FULL_TABLE"
-            chosen = select_unread(completed, bookmark, self.config, is_full_table=is_full_table)
-            unread += chosen
-            if not chosen:
-                reasons.append(nothing_read_reason(model, completed, bookmark, self.config))
-        # One model that is not used is fine; a run that can never load anything is worth an alert.
-        level = logging.WARNING if not unread and all(is_warning for _, is_warning in reasons) else logging.INFO
-        for reason, _ in reasons:
-            self.logger.log(level, "%s", reason)
-        failed = set()
-        for export in (unread := oldest_first(unread)):
+        unread, failed = choose_unread(models, self), set()
+        for export in unread:
             # Later snapshots wait for one that failed: it would be read after them. A part is never read.
             if export.model not in failed and not self._load(export):
                 failed.add(export.model)
                 if note := waiting_note(export, unread):
                     self._fail(TapError(note))
-        parts = {e.id for e in self.listed if e.is_part}
-        if passed := {e.model for e in unread if e.id in parts} - failed:
-            self._load_unread(sorted(passed))  # the newest snapshot is another one
+        whole = {e.id for e in self.listed if not e.is_part}
+        if models := {e.model for e in unread} - {e.model for e in unread if e.id in whole}:
+            self._load_unread(sorted(models))  # the newest snapshot is another one
 
     def _await(self, export_ids: list[str]) -> Iterator[Export]:
         """Wait for exports and load their rows, oldest completion first; yield their last metadata."""
@@ -160,23 +145,16 @@ class Run:
             if isinstance(result, TapError):
                 self._fail(result)
                 continue
-            stream = self.streams.get(result.model)
-            if result.failure_reason:
-                advice = "Make a new export, or read others with export_ids."
-                self._fail(TapError(f"{result.failure_reason}. {advice}"))
-            elif not stream:
-                self.logger.warning("Export %s is not read: %s is not selected.", result.id, first_line(result.model))
-            elif result.status == "pending":
-                waited = f"after {plural(round(timeout), 'second')} (export_timeout)"
-                advice = "Run again later: it is read once it has completed."
-                self._fail(TapError(f"Export {result.id} of {result.model} is still pending {waited}. {advice}"))
-            elif result.is_part and not self.config.get("export_ids"):
-                stream.logger.warning("Export %s is not read: a filter made only a part.", result.id)
-            elif not self.config.get("export_ids") and is_obsolete(result, stream.state.bookmark):
-                # Its completion was not known before.
-                stream.logger.warning("Export %s is not read: a newer one was loaded before.", result.id)
-            else:
+            stream, is_named = self.streams.get(result.model), bool(self.config.get("export_ids"))
+            bookmark = stream.state.bookmark if stream else None
+            reason = unread_reason(result, bookmark, is_selected=bool(stream), is_named=is_named, timeout=timeout)
+            if not reason:
                 self._load(result)
+            elif reason.is_failure:
+                self._fail(TapError(reason.text))
+            else:
+                (stream or self).logger.warning("%s", reason.text)
+                self.unusable.add(result.id)
             yield result
 
     def _load(self, export: Export) -> bool:
@@ -199,6 +177,24 @@ class Run:
 
     def _fail(self, error: TapError) -> None:
         self.failures.update(dict.fromkeys(error.lines))
+
+
+def choose_unread(models: Iterable[str], run: Run) -> list[Export]:
+    """Choose the exports that are read, oldest first, and say why there are none of a model."""
+    unread: list[Export] = []
+    reasons: list[tuple[str, bool]] = []
+    for model in models:
+        completed, bookmark = snapshots_of(model, run.listed), run.streams[model].state.bookmark
+        is_full_table = run.streams[model].replication_method == "FULL_TABLE"
+        chosen = select_unread(completed, bookmark, run.config, is_full_table=is_full_table)
+        unread += chosen
+        if not chosen:
+            reasons.append(nothing_read_reason(model, completed, bookmark, run.config))
+    # One model that is not used is fine; a run that can never load anything is worth an alert.
+    level = logging.WARNING if not unread and all(is_warning for _, is_warning in reasons) else logging.INFO
+    for reason, _ in reasons:
+        run.logger.log(level, "%s", reason)
+    return oldest_first(unread)
 
 
 def log_unread(streams: Mapping[str, Stream], listed: Sequence[Export], *, is_all: bool) -> None:

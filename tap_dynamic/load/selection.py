@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tap_dynamic.api.exports import Export, oldest_first
 from tap_dynamic.datetimes import parse_datetime
 from tap_dynamic.errors import plural
+from tap_dynamic.redaction import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -146,6 +147,35 @@ def unread_notes(
     if late := [e for e in covered if short_id(e.id) not in known]:
         notes.append(_naming(late, "appeared after a newer one was loaded, and is not read"))
     return notes
+
+
+class Reason(NamedTuple):
+    """Why an export that was requested or named is not read."""
+
+    text: str
+    is_failure: bool = False
+    """Whether the run fails."""
+
+
+def unread_reason(
+    export: Export, bookmark: Bookmark | None, *, is_selected: bool, is_named: bool, timeout: float
+) -> Reason | None:
+    """Say why an export that was requested, or named in `export_ids`, is not read after a wait of `timeout` seconds."""
+    label = f"Export {export.id}"
+    if export.failure_reason:
+        advice = "Make a new export, or read others with export_ids."
+        return Reason(f"{export.failure_reason}. {advice}", is_failure=True)
+    if not is_selected:
+        return Reason(f"{label} is not read: {first_line(export.model)} is not selected.")
+    if export.status == "pending":
+        waited = f"after {plural(round(timeout), 'second')} (export_timeout)"
+        advice = "Run again later: it is read once it has completed."
+        return Reason(f"{label} of {export.model} is still pending {waited}. {advice}", is_failure=True)
+    if export.is_part and not is_named:
+        return Reason(f"{label} is not read: a filter made only a part.")
+    if not is_named and is_obsolete(export, bookmark):  # its completion was not known before
+        return Reason(f"{label} is not read: a newer one was loaded before.")
+    return None
 
 
 def waiting_note(failed: Export, unread: Iterable[Export]) -> str | None:

@@ -19,6 +19,8 @@ from tap_dynamic.load.selection import (
     short_id,
     snapshots_of,
     unread_notes,
+    unread_reason,
+    waiting_note,
 )
 from tests.builders import at, bookmark, export
 
@@ -269,3 +271,46 @@ OBSOLETE: dict[str, tuple[Export, Bookmark | None, bool]] = {
 @pytest.mark.parametrize(("requested", "loaded", "is_dropped"), OBSOLETE.values(), ids=OBSOLETE)
 def test_which_requested_exports_are_obsolete(requested: Export, loaded: Bookmark | None, *, is_dropped: bool) -> None:
     assert is_obsolete(requested, loaded) is is_dropped
+
+
+# --- exports that were requested or named
+
+REFUSED: dict[str, tuple[Export, dict[str, Any], str | None, bool]] = {
+    # name: (export, facts, the end of the reason, whether the run fails)
+    "completed": (B, {}, None, False),
+    "newer": (C, {"bookmark": AT_B}, None, False),
+    "failed": (FAILED, {}, "read others with export_ids.", True),
+    "failed, and not selected": (FAILED, {"is_selected": False}, "read others with export_ids.", True),
+    "not selected": (VISITS, {"is_selected": False}, "visits is not selected.", False),
+    "pending": (PENDING, {}, "still pending after 60 seconds (export_timeout). Run again later: it is read", True),
+    "pending, and not selected": (PENDING, {"is_selected": False}, "users is not selected.", False),
+    "a part": (PART, {}, "a filter made only a part.", False),
+    "a named part": (PART, {"is_named": True}, None, False),
+    "not newer": (B, {"bookmark": AT_B}, "a newer one was loaded before.", False),
+    "named, and not newer": (B, {"bookmark": AT_C, "is_named": True}, None, False),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_why_an_export_that_was_requested_or_named_is_not_read(name: str) -> None:
+    found, facts, text, is_failure = REFUSED[name]
+    reason = unread_reason(found, **{"bookmark": None, "is_selected": True, "is_named": False, "timeout": 60, **facts})
+    assert (reason is None) is (text is None)
+    if reason and text:
+        assert text in reason.text
+        assert reason.is_failure is is_failure
+        assert ADDRESS not in reason.text
+
+
+START = "To go on without it, set start_date to"
+WAITING: dict[str, tuple[Export, list[Export], str | None]] = {
+    "none": (C, [A, B, C], None),
+    "one": (B, [A, B, C, SAME_B], f"1 later export of users waits for export b. {START} {at(3)}."),
+    "two": (A, [A, B, C], f"2 later exports of users wait for export a. {START} {at(2)}."),
+    "of another model": (A, [A, VISITS], None),
+}
+
+
+@pytest.mark.parametrize(("failed", "unread", "note"), WAITING.values(), ids=WAITING)
+def test_which_exports_wait_for_one_that_failed(failed: Export, unread: list[Export], note: str | None) -> None:
+    assert waiting_note(failed, unread) == note
