@@ -162,7 +162,7 @@ class Stage:
             known |= {name: old.get(name, []) for name in ("holdings", "holdings_bookmark")}
             memory.named, memory.is_disturbed = set(), True
             load = memory.loads.get(judge.bookmark)
-            if load and load.export_id not in judge.committed:
+            if load and judge.committed and load.export_id not in judge.committed:
                 del memory.loads[judge.bookmark]
 
     # --- what the tap gets
@@ -259,6 +259,8 @@ class Stage:
             old = self.remembered(start.state)[model]
             plan = Plan(judge, listed, named=named, requested=mine, remembered=old, timeout=timeout, start=since)
             require(not mine or judge.rules.is_request, "an export is requested although no setting says so")
+            pending = {name for name in mine if self.sandbox.exports[name].status == "pending"}
+            require(pending <= {self.remembered(self.target.state)[model]}, "a request is forgotten", pending)
             verdicts.append(plan.check())
         there = [self.sandbox.exports.get(name) for name in named]
         if any(export is None or export.status != "completed" for export in there):
