@@ -140,7 +140,7 @@ class Plan:
                     committed = []  # a part does not hold up later ones, unless it could not be had either
                 break
         require(not committed, "an export is loaded that should not be", committed)
-        if self.rules.is_named and not self.rules.has_versions:  # whether or not a row passed a filter
+        if self.rules.is_named:  # whether or not a row passed a filter
             last = {*bookmark[1], *self.judge.first_bookmark[1], *self.judge.committed}
             self.judge.memory.named |= read - last
         self.judge.memory.is_disturbed |= not read.isdisjoint(self.judge.first_bookmark[1])
