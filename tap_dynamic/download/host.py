@@ -10,7 +10,14 @@ from urllib.parse import urlsplit
 from singer_sdk.exceptions import RetriableAPIError
 
 from tap_dynamic.download.partial import PartialFile, StalledError
-from tap_dynamic.download.responses import EXPIRED, ChangedError, RangeIgnoredError, check_status, size_of
+from tap_dynamic.download.responses import (
+    EXPIRED,
+    ChangedError,
+    RangeIgnoredError,
+    check_status,
+    is_refused,
+    stated_size,
+)
 from tap_dynamic.errors import FileUnusable, TapError
 from tap_dynamic.http.failures import RETRIED, host_of, status_of
 from tap_dynamic.http.retry import Backoff
@@ -29,8 +36,10 @@ MAX_RESTARTS = 10
 """How often a download starts over, because the object changed or can't be resumed."""
 MAX_MISMATCHES = 5
 """How often in a row another object may be answered: replicas of a host can have different ETags."""
-MAX_FAILED_PROBES = 2
-"""How many requests for the size of a chunked body may fail before its last chunk counts."""
+MAX_REFUSED_PROBES = 2
+"""How many requests for the size of a body in a row may be refused before it counts as never stated."""
+MAX_CHANGED_PROBES = 2
+"""After how many restarts a size counts whatever the ETag: a wrong size is never reached."""
 MAX_REFUSALS = 3
 """How many fresh URLs in a row may be refused."""
 MIN_PROGRESS = 1024
@@ -114,7 +123,7 @@ class Transfer:
         self.host, self.get_url, self.part = host, get_url, part
         self.url = get_url()
         self.backoff = Backoff(f"The download of {part.label}", host_of(self.url), host.logger)
-        self.restarts = self.refusals = self.mismatches = self.failed_probes = 0
+        self.restarts = self.refusals = self.mismatches = self.refused_probes = 0
         self.sends_if_range = True
 
     def run(self) -> None:
@@ -151,23 +160,22 @@ class Transfer:
         self._recover(error, part.received - before)
         return False
 
-    def _probe_size(self, etag: str | None, shows_end: bool) -> int | None:  # noqa: FBT001 (a `Probe`)
-        """Request one byte, whose `Content-Range` gives the size of the object with that ETag.
+    def _probe_size(self, etag: str | None) -> int | None:
+        """Request one byte, whose response states the size of the object with that ETag; None if the host never does.
 
-        A proxy may end a chunked body in good order although its source was cut. So the size is asked for there, too;
-        after some failures the end that such a body shows counts.
+        A proxy may end a chunked body in good order although its source was cut. So the size is asked for there, too,
+        and a request that failed for a reason that may pass is no answer.
         """
-        try:
-            with self.host.get(self.url, {"Range": "bytes=0-0"}, self.part.label) as probe:
-                check_status(probe, self.part.label)
-                if etag and probe.headers.get("ETag") != etag:
-                    raise ChangedError  # noqa: TRY301 (counted below)
-                return size_of(probe)
-        except (*RETRIED, ChangedError):
-            self.failed_probes += 1
-            if shows_end and self.failed_probes > MAX_FAILED_PROBES:
+        with self.host.get(self.url, {"Range": "bytes=0-0"}, self.part.label) as probe:
+            self.refusals = 0  # the URL was accepted a moment ago
+            self.refused_probes = self.refused_probes + 1 if is_refused(probe) else 0
+            if self.refused_probes > MAX_REFUSED_PROBES:
                 return None
-            raise
+            if self.refused_probes:
+                msg = f"the file host answered {probe.status_code} to a request for the size"
+                raise RetriableAPIError(msg, probe)
+            check_status(probe, self.part.label)
+            return stated_size(probe, etag if self.restarts <= MAX_CHANGED_PROBES else None)
 
     def _recover(self, error: Exception, progress: int) -> None:
         """Prepare the attempt after one that failed, and brought `progress` bytes."""

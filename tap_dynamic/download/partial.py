@@ -10,7 +10,15 @@ from typing import IO, TYPE_CHECKING
 
 from singer_sdk.exceptions import RetriableAPIError
 
-from tap_dynamic.download.responses import check_encoding, check_part, check_status, is_chunked, is_end, size_of
+from tap_dynamic.download.responses import (
+    check_encoding,
+    check_part,
+    check_status,
+    is_chunked,
+    is_end,
+    is_packed,
+    size_of,
+)
 from tap_dynamic.errors import TapError
 from tap_dynamic.tempfiles import disk_error
 
@@ -21,8 +29,8 @@ if TYPE_CHECKING:
 
     from tap_dynamic.progress import ProgressLogger
 
-    Probe = Callable[[str | None, bool], int | None]
-    """From the ETag of an object, and whether its body shows its end, to its size, by a request of its own."""
+    Probe = Callable[[str | None], int | None]
+    """From the ETag of an object to its size, by a request of its own."""
 
 READ_SIZE = 1 << 18
 """Bytes that are read from the network at once, at most."""
@@ -103,8 +111,8 @@ class PartialFile:
         self.etag = tag if tag.startswith('"') else None  # a weak one does not prove equal bytes
         self.size = size_of(response) if is_part else response.raw.length_remaining
         # gzip shows its end; what is packed on the way has another size than the object.
-        if self.size is None and not (is_chunked(response) and "gzip" in response.headers.get("Content-Encoding", "")):
-            self.size = probe(self.etag, is_chunked(response))
+        if self.size is None and not (is_chunked(response) and is_packed(response)):
+            self.size = probe(self.etag)
         self.max_size = shutil.disk_usage(tempfile.gettempdir()).free * 95 // 100
 
     def _receive(self, response: requests.Response, progress: ProgressLogger) -> bool:

@@ -20,8 +20,10 @@ ADVICE = {
     404: "the file host answered 404: the file is not there. Make a new export.",
     407: f"the proxy refused the request (407). {CHECK_PROXY}",
 }
-NEUTRAL_ENCODINGS = {"", "identity", "gzip", "x-gzip", "utf-8", "utf8", "aws-chunked", "binary", "none"}
-"""Values of `Content-Encoding` that leave the stored bytes as they are; gzip is recognised by its first bytes."""
+NEUTRAL_ENCODINGS = {"", "identity", "utf-8", "utf8", "aws-chunked", "binary", "none"}
+"""Values of `Content-Encoding` that leave the stored bytes as they are."""
+GZIP_ENCODINGS = {"gzip", "x-gzip"}
+"""Read as well: gzip is recognised by its first bytes."""
 
 
 class ChangedError(Exception):
@@ -70,10 +72,26 @@ def check_part(response: requests.Response, received: int, etag: str | None, siz
 def check_encoding(response: requests.Response, label: str) -> None:
     """Raise `FileUnusable` if the bytes of a body are not those of the file."""
     transfer = response.headers.get("Transfer-Encoding", "identity").strip().lower()
-    encodings = {e.strip().lower() for e in response.headers.get("Content-Encoding", "").split(",")}
-    if transfer not in {"chunked", "identity"} or not encodings <= NEUTRAL_ENCODINGS:
+    if transfer not in {"chunked", "identity"} or not encodings_of(response) <= NEUTRAL_ENCODINGS | GZIP_ENCODINGS:
         msg = f"{label}: the file has an encoding that the tap does not read. Make a new export."
         raise FileUnusable(msg)
+
+
+def encodings_of(response: requests.Response) -> set[str]:
+    """Return the values of `Content-Encoding`."""
+    return {e.strip().lower() for e in response.headers.get("Content-Encoding", "").split(",")}
+
+
+def is_packed(response: requests.Response) -> bool:
+    """Whether the body may have been packed on the way, and so have another size than the object."""
+    return not encodings_of(response) <= NEUTRAL_ENCODINGS
+
+
+def is_refused(response: requests.Response) -> bool:
+    """Whether a request for a range was refused for good, or the URL has expired."""
+    status = response.status_code
+    is_range = status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+    return status >= HTTPStatus.BAD_REQUEST and not may_pass(status) and not is_range
 
 
 def is_end(response: requests.Response, received: int, etag: str | None) -> bool:
@@ -87,6 +105,25 @@ def size_of(response: requests.Response) -> int | None:
     """Return the size of the whole object in bytes, from `Content-Range`."""
     found = re.fullmatch(r"bytes (?:\d+-\d+|\*)/(\d{1,18})", response.headers.get("Content-Range", ""), re.ASCII)
     return int(found[1]) if found else None
+
+
+def stated_size(response: requests.Response, etag: str | None) -> int | None:
+    """Return the size of an object from the response to a request for its first byte; None if it is not stated.
+
+    Raises:
+        ChangedError: If the response is of another ETag, or of other bytes.
+    """
+    status, tag = response.status_code, response.headers.get("ETag")
+    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # has no ETag
+        return size_of(response)
+    is_part = status == HTTPStatus.PARTIAL_CONTENT
+    is_first = response.headers.get("Content-Range", "").startswith("bytes 0-")
+    if (etag and tag != etag) or (is_part and not is_first):
+        raise ChangedError
+    if is_part:
+        return size_of(response)
+    length: int | None = response.raw.length_remaining
+    return None if is_packed(response) else length
 
 
 def is_chunked(response: requests.Response) -> bool:

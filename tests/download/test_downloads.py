@@ -229,8 +229,15 @@ PROBES: dict[str, tuple[bytes, int]] = {
     "503": (b"503 x\r\nContent-Length: 0\r\n\r\n", 2),
     "403": (b"403 x\r\nContent-Length: 0\r\n\r\n", 2),
     "reset": (b"", 2),
-    "no ranges": (b'200 x\r\nETag: "1"\r\nContent-Length: 1000\r\n\r\n', 1),
+    "the whole": (b'200 x\r\nETag: "1"\r\nContent-Length: %d\r\n\r\n' % len(DATA), 1),
+    "the whole, packed": (b'200 x\r\nETag: "1"\r\nContent-Encoding: gzip\r\nContent-Length: 100\r\n\r\n', 0),
+    "an empty range": (b"416 x\r\nContent-Range: bytes */%d\r\nContent-Length: 0\r\n\r\n" % len(DATA), 1),
+    "another range": (b'206 x\r\nETag: "1"\r\nContent-Range: bytes 5-9/100\r\nContent-Length: 5\r\n\r\nabcde', 2),
+    "no range": (b'206 x\r\nETag: "1"\r\nContent-Length: 1\r\n\r\nx', 2),
+    "no size": (b'206 x\r\nETag: "1"\r\nContent-Range: bytes 0-0/*\r\nContent-Length: 1\r\n\r\nx', 0),
+    "the whole, in chunks": (b'200 x\r\nETag: "1"\r\nTransfer-Encoding: chunked\r\n\r\n', 0),
 }
+"""Where the size is not stated, there is nothing to verify the first download by: 0."""
 
 
 @pytest.mark.parametrize(("first", "downloads"), PROBES.values(), ids=PROBES)
@@ -247,17 +254,52 @@ def test_a_chunked_body_is_verified_by_a_request_for_its_size(first: bytes, down
         return OK + ETAG + b"Transfer-Encoding: chunked\r\n\r\n" + (cut if number == 1 else BODIES["plain"])
 
     with serving(answer) as host:
-        assert fetch(f"{host.url}/x") == (DATA if downloads > 1 else DATA[:100])
-        assert len([request for request in host.requests if b"\r\nRange:" not in request]) == downloads
+        assert fetch(f"{host.url}/x") == (DATA if downloads else DATA[:100])
+        assert len([request for request in host.requests if b"\r\nRange:" not in request]) == max(1, downloads)
 
 
-def test_a_chunked_body_counts_as_whole_where_its_size_is_never_told() -> None:
+NEVER_STATED: dict[str, tuple[bytes, str | None]] = {
+    # What all requests for the size are answered, and a part of the error.
+    "no size": (b'206 x\r\nETag: "1"\r\nContent-Range: bytes 0-0/*\r\nContent-Length: 1\r\n\r\nx', None),
+    "no size, of another object": (b"206 x\r\nContent-Range: bytes 0-0/*\r\nContent-Length: 1\r\n\r\nx", None),
+    "no range, in chunks": (b'200 x\r\nETag: "1"\r\nTransfer-Encoding: chunked\r\n\r\n', None),
+    **{str(status): (b"%d x\r\nContent-Length: 0\r\n\r\n" % status, None) for status in (400, 403, 404, 405, 416)},
+    **{
+        str(status): (b"%d x\r\nContent-Length: 0\r\n\r\n" % status, f"answered {status}") for status in (429, 501, 503)
+    },
+    "reset": (b"", "(reset|closed) the connection"),
+    "no range": (b'206 x\r\nETag: "1"\r\nContent-Length: 1\r\n\r\nx', "restarted 10 times"),
+    "a page": (b"200 x\r\nContent-Length: 5\r\n\r\n<htm>", "restarted 10 times"),
+}
+
+
+@pytest.mark.parametrize(("probe", "error"), NEVER_STATED.values(), ids=NEVER_STATED)
+def test_the_last_chunk_proves_the_end_only_where_no_size_is_stated(probe: bytes, error: str | None) -> None:
+    """A failure that may pass says nothing about the size."""
+
+    def answer(request: bytes, _: int) -> bytes:
+        if b"Range: bytes=0-0" in request:
+            return b"HTTP/1.1 " + probe if probe else b""
+        return OK + ETAG + b"Transfer-Encoding: chunked\r\n\r\n" + BODIES["plain"]
+
+    refused = pytest.raises(TapError, match=error) if error else contextlib.nullcontext()
+    with serving(answer) as host, refused as caught:
+        assert fetch(f"{host.url}/x") == DATA
+    assert caught is None or type(caught.value) is TapError
+
+
+@pytest.mark.parametrize("tag", [b"", b'ETag: "2"\r\n'])
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_size_that_is_always_of_another_replica_is_verified(tag: bytes, *, is_cut: bool) -> None:
+    cut = b"%x\r\n" % 100 + DATA[:100] + b"\r\n0\r\n\r\n"
+
     def answer(request: bytes, _: int) -> bytes:
         if b"\r\nRange:" in request:
-            return b"HTTP/1.1 501 x\r\nContent-Length: 0\r\n\r\n"
-        return CHUNKED + BODIES["plain"]
+            return part(request, tag)
+        return OK + ETAG + b"Transfer-Encoding: chunked\r\n\r\n" + (cut if is_cut else BODIES["plain"])
 
-    with serving(answer) as host:
+    refused = pytest.raises(TapError, match="restarted 10 times") if is_cut else contextlib.nullcontext()
+    with serving(answer) as host, refused:
         assert fetch(f"{host.url}/x") == DATA
 
 
