@@ -203,7 +203,7 @@ class Transfer:
     def _restart(self) -> None:
         label = self.part.label
         if self.restarts >= MAX_RESTARTS:
-            msg = f"{label}: restarted {MAX_RESTARTS} times, as the file changes or ranges fail. Run again later."
+            msg = f"{label}: restarted {MAX_RESTARTS} times, as the file changes or can't be resumed. Run again later."
             raise TapError(msg)
         self.host.logger.warning("%s: restarting the download.", label)
         self.part.clear()

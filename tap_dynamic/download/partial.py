@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import shutil
 import tempfile
 import time
+import zlib
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING
 
@@ -20,6 +23,7 @@ from tap_dynamic.download.responses import (
     size_of,
 )
 from tap_dynamic.errors import TapError
+from tap_dynamic.file.sample import GZIP_MAGIC
 from tap_dynamic.tempfiles import disk_error
 
 if TYPE_CHECKING:
@@ -102,7 +106,8 @@ class PartialFile:
                     " whether the file is whole. Make a new export."
                 )
                 raise TapError(msg)
-            self.size = self.received  # the last chunk proves the end
+            if not self._is_cut_gzip(is_packed=is_packed(response)):
+                self.size = self.received  # the last chunk proves the end
         return is_full or self.received == self.wanted
 
     def _begin(self, response: requests.Response, probe: Probe) -> None:
@@ -114,6 +119,23 @@ class PartialFile:
         if self.size is None and not (is_chunked(response) and is_packed(response)):
             self.size = probe(self.etag)
         self.max_size = shutil.disk_usage(tempfile.gettempdir()).free * 95 // 100
+
+    def _is_cut_gzip(self, *, is_packed: bool) -> bool:
+        """Whether what is here is gzip that ends early. Damaged gzip is not: it would be the same the next time."""
+        if is_packed and self.received < len(GZIP_MAGIC):
+            return True
+        self.file.seek(0)
+        try:
+            with gzip.GzipFile(fileobj=self.file) as unpacked:
+                while unpacked.read(READ_SIZE):
+                    pass
+        except EOFError:
+            return True
+        except (OSError, zlib.error):  # damaged, or not gzip
+            return False
+        finally:
+            self.file.seek(0, io.SEEK_END)
+        return False
 
     def _receive(self, response: requests.Response, progress: ProgressLogger) -> bool:
         """Store what arrives, each byte as soon as it is here; return whether the limit was reached."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import itertools
 import logging
 import re
@@ -301,6 +302,35 @@ def test_a_size_that_is_always_of_another_replica_is_verified(tag: bytes, *, is_
     refused = pytest.raises(TapError, match="restarted 10 times") if is_cut else contextlib.nullcontext()
     with serving(answer) as host, refused:
         assert fetch(f"{host.url}/x") == DATA
+
+
+PACKED = gzip.compress(DATA * 99, mtime=0)
+
+
+@pytest.mark.parametrize("tag", [b"", ETAG])
+@pytest.mark.parametrize("place", [0, 1, 2, 9, 10, len(PACKED) // 2, len(PACKED) - 1])
+def test_a_gzip_body_without_a_size_that_ends_early_is_fetched_again(place: int, tag: bytes) -> None:
+    """Packed on the way, it has no size to verify it by; its own end shows that it is whole."""
+    head = OK + tag + b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+    cut = head + (b"%x\r\n" % place + PACKED[:place] + b"\r\n" if place else b"") + b"0\r\n\r\n"
+    entire = head + b"%x\r\n" % len(PACKED) + PACKED + b"\r\n0\r\n\r\n"
+    with serving(lambda _, number: cut if number == 1 else entire) as host:
+        assert fetch(f"{host.url}/x") == PACKED
+    with (
+        serving(lambda _, __: cut) as host,
+        pytest.raises(TapError, match=r"un again later") as caught,
+    ):
+        fetch(f"{host.url}/x")
+    assert not isinstance(caught.value, FileUnusable)
+
+
+def test_gzip_that_is_damaged_is_not_fetched_again() -> None:
+    """Its reader says what is wrong with it."""
+    damaged = PACKED[:-8] + bytes(8)
+    head = OK + b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with serving(lambda _, __: head + b"%x\r\n" % len(damaged) + damaged + b"\r\n0\r\n\r\n") as host:
+        assert fetch(f"{host.url}/x") == damaged
+        assert len(host.requests) == 1
 
 
 @pytest.mark.parametrize("place", range(1, len(whole(b"", 0)), 7))
