@@ -237,6 +237,8 @@ def _read_chunks(source: _Source, delimiter: str, count: int = 1, width: int | N
                     rows.append(row)
                     if len(rows) == limit or guard.size > CHUNK_SIZE:
                         break
+                else:  # blank lines end no chunk, however many follow each other
+                    guard.lines.clear()
         except (csv.Error, _MalformedError, UnicodeEncodeError, *DAMAGED_GZIP) as error:
             problem = _problem_of(error)
         if width and set(map(len, rows)) - {width}:
