@@ -20,6 +20,17 @@ for _name in ("singer_sdk.mapper", "singer_sdk.singerlib.catalog"):
     logging.getLogger(_name).addFilter(lambda record: record.levelno > logging.DEBUG)
 
 
+def drop_values(record: logging.LogRecord) -> bool:
+    """Keep nothing of a log record but what it is about: a filter for a logger that logs what a host has sent."""
+    record.msg, record.args = re.split("[(%:]", str(record.msg))[0].strip() + ".", ()
+    record.exc_info = record.exc_text = None
+    return True
+
+
+# Headers that can't be parsed may be followed by the body.
+logging.getLogger("urllib3.connection").addFilter(drop_values)
+
+
 def redact(text: object) -> str:
     """Remove every URL query, every token, and characters that a log or a target can't hold."""
     clean = str(text or "").encode("utf-8", "replace").decode()

@@ -31,6 +31,7 @@ SCENARIOS: dict[str, tuple[bytes, bytes, list[str]]] = {
     "types": (to_csv(TYPES), f"<html>{CELL} {SIGNED}".encode(), ["loaded as text", "HTML, XML or JSON"]),
     "hosts": (GOOD, GOOD, ["the file is not there", "is malformed or not http"]),
     "api": (GOOD, GOOD, ["Dynamic answered 418"]),
+    "headers": (GOOD, GOOD, ["Failed to parse headers."]),
 }
 
 
@@ -44,6 +45,11 @@ def test_nothing_secret_is_logged(sandbox: Sandbox, tap: Tap, name: str) -> None
     sandbox.faults = {
         "files": [Fault("file"), Fault("file", after=10, then="reset")],
         "hosts": [gone, Fault("file", times=99, status=302, headers=elsewhere, path_contains=exports[1].id)],
+        "headers": [
+            # No blank line ends them, so they hold the body.
+            Fault("file", times=3, garbage=b"HTTP/1.1 200 OK\r\n" + GOOD, path_contains=exports[0].id),
+            Fault("list", garbage=f"HTTP/1.1 200 OK\r\nX-Foo bar\r\nSet-Cookie: {CELL}; {API_TOKEN}\r\n\r\n".encode()),
+        ],
         "api": [Fault("list", times=99, status=418, body=json.dumps({"error": f"{API_TOKEN} {SIGNED}"}).encode())],
     }.get(name, [])
     # The run itself checks for the token, signatures and tracebacks.
