@@ -9,12 +9,14 @@ import io
 import zipfile
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tap_dynamic.errors import FileUnusable, TapError
-from tap_dynamic.file.reader import CHUNK_SIZE, MAX_COLUMNS, CsvFile, count_separators
+from tap_dynamic.file.memory import CHUNK_SIZE, MAX_COLUMNS, MAX_ROW, count_separators, is_long_in_json
+from tap_dynamic.file.reader import CsvFile
 from tap_dynamic.file.sample import (
     HEAD_SIZE,
     MAX_FIELD,
@@ -538,6 +540,22 @@ def test_the_fields_of_a_line_are_counted_as_they_are_parsed(cells: list[str], b
 
 def test_a_long_cell_after_the_last_delimiter_takes_no_time() -> None:
     assert count_separators("a," + "x" * 1_000_000, ",", is_quoted=False) == 1
+
+
+IN_JSON: dict[str, tuple[list[str], str]] = {
+    # A row whose JSON is just short enough, and the cell that makes it too long.
+    "ASCII": (["x" * 2**25], "x"),
+    "control characters": (["x", "\x01" * (2**25 // 6)], "x"),
+    "quotes": (['"' * 2**23, "\\" * 2**23], "x"),
+    "none beyond ASCII": (["\x7f\xa0\u2028\U0001f600" * 2**23], "\n"),
+}
+
+
+@pytest.mark.parametrize(("row", "more"), IN_JSON.values(), ids=IN_JSON)
+def test_a_row_is_measured_as_json(row: list[str], more: str) -> None:
+    assert len(msgspec.json.encode("".join(row)).decode()) - 2 <= MAX_ROW
+    assert not is_long_in_json(row)
+    assert is_long_in_json([*row, more * 2])
 
 
 TOO_MANY: dict[str, bytes] = {

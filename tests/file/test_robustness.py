@@ -213,6 +213,10 @@ HOSTILE: dict[str, tuple[bytes, str | None]] = {
     "many emoji": (b",".join([(b"x" * 9999 + EMOJI) * 1500] * 2), "row 2: a row over 32 MiB"),
     "an emoji on the first of many lines": (b'"' + EMOJI + (b"x" * 999 + b"\n") * 15_000, "row 2: a row over 32 MiB"),
     "nothing but emoji": (EMOJI * (4 * MIB - 1) + b"," + EMOJI * (4 * MIB - 9) + b"\n", None),
+    # JSON writes six characters for each, or two.
+    "control characters": (b",".join([b"\x01" * (15 * MIB)] * 2) + b"\n", "row 2: a row over 32 MiB as JSON"),
+    "backslashes": (b",".join([b"\\" * (15 * MIB)] * 2) + b"\n", "row 2: a row over 32 MiB as JSON"),
+    "a few control characters": (b",".join([b"\x01" * (5 * MIB // 2)] * 2) + b"\n", None),
     "large JSON": (b'1,"[' + b"1," * (7 * MIB) + b'1]"\n', "row 2: the cell of column 'user_metadata' is over 1 MiB"),
 }
 
