@@ -45,6 +45,9 @@ REASONS: tuple[tuple[type[BaseException], str, str | None], ...] = (
     (urllib3.exceptions.ReadTimeoutError, "{host} sent nothing within read_timeout", None),
     (ConnectionResetError, "{host} reset the connection", None),
     (urllib3.exceptions.ProxyError, "{host} can't be used", None),
+    (urllib3.exceptions.InvalidChunkLength, "{host} sent a malformed response", None),
+    (http.client.IncompleteRead, "{host} closed the connection", None),
+    (http.client.HTTPException, "{host} sent a malformed response", None),
     (Exception, "{host} closed the connection", None),
 )
 """The first type that an exception or one of its causes has says what happened."""

@@ -58,8 +58,11 @@ class WholeResponse(http.client.HTTPResponse):
         # Private in `http.client`, which reads what `int` reads: `-5`, `+5`, `5_0`, `0x5`.
         line = self.fp.readline(1 << 16)
         size = re.fullmatch(rb"([0-9A-Fa-f]+)[ \t]*(?:;.*)?\r?\n", line)
-        if not size:
+        if not line:
             raise http.client.IncompleteRead(line)
+        if not size:
+            msg = "malformed size of a chunk"
+            raise http.client.HTTPException(msg)
         return int(size[1], 16)
 
 

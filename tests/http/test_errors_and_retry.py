@@ -275,6 +275,7 @@ def answer(response: bytes, *, then: Handler = socket.socket.close) -> Handler:
 
 OK = b"HTTP/1.1 200 OK\r\n"
 PARTIAL = OK + b"Content-Length: 10\r\n\r\nabc"
+CHUNKS = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 # name: (scheme, where, what it does, the reason); the host stands for itself
 FAILURES: dict[str, tuple[str, Callable[[Handler], contextlib.AbstractContextManager[int]], Handler, str]] = {
     "nothing listens": ("http", closed, close, "HOST refused the connection"),
@@ -289,7 +290,11 @@ FAILURES: dict[str, tuple[str, Callable[[Handler], contextlib.AbstractContextMan
     "closes": ("http", listening, close, "HOST (closed|reset) the connection"),
     "resets": ("http", listening, reset, "HOST reset the connection"),
     "closes in its answer": ("http", listening, answer(PARTIAL), "HOST closed the connection"),
-    "speaks no HTTP": ("http", listening, answer(b"hello\r\n\r\n"), "HOST closed the connection"),
+    "speaks no HTTP": ("http", listening, answer(b"hello\r\n\r\n"), "HOST sent a malformed response"),
+    "sends too many headers": ("http", listening, answer(OK + b"X: 1\r\n" * 150), "HOST sent a malformed response"),
+    "sends a long header": ("http", listening, answer(OK + b"X: " + b"a" * 70000), "HOST sent a malformed response"),
+    "sends a malformed chunk": ("http", listening, answer(CHUNKS + b"zz\r\nab"), "HOST sent a malformed response"),
+    "closes in a chunk": ("http", listening, answer(CHUNKS + b"5\r\nab"), "HOST closed the connection"),
 }
 
 
