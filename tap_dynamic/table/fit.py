@@ -184,7 +184,7 @@ def _notes(  # noqa: PLR0913, PLR0917 (what they are about)
         yield Note(f"new columns: {new_text}")
     if sample.delimiter != ",":
         name = {";": "a semicolon", "\t": "a tab"}.get(sample.delimiter, quoted(sample.delimiter))
-        yield Note(f"the delimiter is {name}, because the header has no comma")
+        yield Note(f"the delimiter is {name}, not a comma")
     if missing:
         are_known = are_names(known, (), documented)
         yield Note(f"columns that the file lacks: {listed(missing) if are_known else f'{len(missing):,}'}")

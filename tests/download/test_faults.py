@@ -239,7 +239,15 @@ def test_a_header_without_a_comma_names_the_delimiter(sandbox: Sandbox, tap: Tap
     export = sandbox.add("users", b'"id";email\n1;"a,b"\n2;c\n')
     run = tap()
     assert [[r["id"], r["email"]] for r in run.records("users")] == [["1", "a,b"], ["2", "c"]]
-    assert f"Export {export.id}: the delimiter is a semicolon, because the header has no comma." in run.log
+    assert f"Export {export.id}: the delimiter is a semicolon, not a comma." in run.log
+
+
+def test_the_line_of_a_spreadsheet_is_not_taken_for_the_header(sandbox: Sandbox, tap: Tap) -> None:
+    """It names another delimiter than the header has."""
+    export = sandbox.add("users", b"sep=;\nid,email\n1,a\n")
+    run = tap()
+    assert [r["id,email"] for r in run.records("users")] == ["1,a"]
+    assert f"Export {export.id}: the delimiter is a semicolon, not a comma." in run.log
 
 
 def test_a_malformed_entry_of_the_list_is_a_warning(sandbox: Sandbox, tap: Tap) -> None:
