@@ -19,4 +19,9 @@ def new_temporary_file(label: str) -> IO[bytes]:
 def disk_error(label: str, error: OSError) -> TapError:
     """Make the error of a temporary file that can't be written."""
     reason = (error.strerror or type(error).__name__).lower()
-    return TapError(f"{label}: temporary files can't be written ({reason}). Make room, or set TMPDIR to a larger disk.")
+    # TMPDIR is passed over where it can't be used. SQLite, whose errors have no number, then uses another folder.
+    place = f" in {tempfile.tempdir}" if error.errno and tempfile.tempdir else ""
+    return TapError(
+        f"{label}: temporary files can't be written ({reason})."
+        f" Make room{place}, or set TMPDIR to a folder on a larger disk."
+    )

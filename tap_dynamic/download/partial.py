@@ -164,7 +164,8 @@ class PartialFile:
         self.received += len(block)
         if max(self.received, self.wanted or 0) > self.max_size:
             msg = (
-                f"{self.label}: the file does not fit into the {self.max_size:,} bytes that are left for temporary"
-                " files. Make room, or set TMPDIR to a larger disk."
+                f"{self.label}: the file does not fit into the {self.max_size:,} bytes that are left in"
+                f" {tempfile.gettempdir()} for temporary files. Make room there, or set TMPDIR to a folder on a larger"
+                " disk."
             )
             raise TapError(msg)

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,24 @@ def test_a_file_limit_is_one_error(sandbox: Sandbox, tap: Tap, documented: Messa
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"export {export.id}: temporary files can't be written (file too large)" in done.stderr
+    assert f"Make room in {tempfile.gettempdir()}, or set TMPDIR to a folder on a larger disk." in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_error_names_the_folder_that_is_used_instead_of_one_that_does_not_exist(
+    sandbox: Sandbox, tap: Tap, tmp_path: Path
+) -> None:
+    export = sandbox.add("users", USERS)
+    huge = Fault("file", status=200, headers={"Content-Length": str(10**15)}, body=b"id")
+    code = "import tempfile; print(tempfile.gettempdir())"
+    variables = {"TMPDIR": str(tmp_path / "missing")}
+    folder = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
+    sandbox.faults = [Fault("file"), huge]
+    command = tap.command()
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"export {export.id}: the file does not fit into the" in done.stderr
+    assert f"bytes that are left in {folder.stdout.strip()} for temporary files. Make room there" in done.stderr
 
 
 def users_catalog(properties: Message) -> Message:
