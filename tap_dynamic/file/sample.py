@@ -17,11 +17,6 @@ MAX_FIELD = 16 << 20
 """Bytes of a field. A larger one is nearly always an unclosed quote."""
 GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
-DATA_PATTERN = re.compile(
-    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[^@\s]+@[^@\s]+\.[a-z]+|\d{4}-\d\d-\d\d[t ]\d\d:\d\d\S*|0x[0-9a-f]{40}",
-    re.IGNORECASE,
-)
-"""What a cell looks like, but not the name of a column: a UUID, an email address, a date-time, a wallet."""
 MARKUP_START = re.compile(r"[\s\ufeff\u200b]*(?:<|\{\s*[\"}]|\[\s*[\]\[{\"\d-]|\[\s*(?:true|false|null)\b)")
 BEFORE_HEADER = re.compile(
     rb"(?:\xef\xbb\xbf|[\r\n]+)*(?:\"?sep=([,;\t|])\"?[ \t,;|]*(?:[\r\n]+|\Z)(?:\xef\xbb\xbf|[\r\n]+)*)?", re.IGNORECASE
@@ -61,8 +56,6 @@ def _has_wide_characters(head: bytes) -> bool:
 
 def header_problem(header: list[str]) -> str | None:
     """Say why a first row is not a header; None if it may be. The text holds no part of the row."""
-    if any(DATA_PATTERN.fullmatch(cell.strip()) for cell in header):
-        return "the first row is not a header, but data"
     text = "".join(header)
     if "\ufffd" in text or sum(c < " " and c not in "\t\r\n" for c in text) > len(text) // 10:
         return "the header has bytes that are not text"

@@ -31,12 +31,22 @@ if TYPE_CHECKING:
 
 PREFIXED = re.compile(r"(user|verified_credential)_[A-Za-z]\w*")
 """Names of columns as Dynamic makes them: the set varies, the prefixes do not."""
+DATA_PATTERN = re.compile(
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[^@\s]+@[^@\s]+\.[a-z]+|\d{4}-\d\d-\d\d[t ]\d\d:\d\d\S*|0x[0-9a-f]{40}",
+    re.IGNORECASE,
+)
+"""What a cell looks like, but not the usual name of a column: a UUID, an email address, a date-time, a wallet."""
 
 
 def check_is_export(sample: Sample, known: Collection[str], documented: Properties, label: str) -> None:
-    """Raise `FileUnusable` if a file is a message: without rows, and without a column whose name or prefix is known."""
-    names = {fold(name) for name in (*known, *documented)}
-    is_known = any(fold(name) in names or PREFIXED.fullmatch(name) for name in column_names(sample.header))
+    """Raise `FileUnusable` if the first row is data, or the file a message: no rows, and no known name or prefix."""
+    header, names = column_names(sample.header), {fold(name) for name in (*known, *documented)}
+    matches = sum(fold(name) in names for name in header)
+    # One known name proves nothing: ID is the code of a country too.
+    if matches <= 1 and any(DATA_PATTERN.fullmatch(name) for name in header):
+        msg = f"{label}: the first row is not a header, but data. Make a new export."
+        raise FileUnusable(msg)
+    is_known = matches or any(map(PREFIXED.fullmatch, header))
     if sample.is_whole and not sample.rows and not is_known:
         msg = f"{label}: the file has no rows and no known column: it is text, not CSV. Make a new export."
         raise FileUnusable(msg)

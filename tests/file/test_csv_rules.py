@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import csv
 import gzip
 import io
@@ -90,10 +91,6 @@ ALSO_UNUSABLE: dict[str, bytes] = {
     "an empty file": b"",
     "blanks": b" \n\n",
     "a byte-order mark": BOM,
-    "no header: an e-mail address": f"1,{SECRET}\n".encode(),
-    "no header: a date-time": b"1,2026-01-02T03:04:05Z\n",
-    "no header: a UUID": b"00000000-0000-4000-8000-000000000001,x\n",
-    "no header: an address": b"x,0x" + b"aB" * 20 + b"\n",
 }
 CSV: dict[str, bytes] = {
     "CSV": CELLS.encode(),
@@ -177,6 +174,29 @@ def test_a_file_without_rows_is_an_empty_export_or_a_message(text: str, *, is_ex
 def test_a_header_with_rows_may_have_any_names() -> None:
     sample = read_sample(b"a\n1\n", is_whole=True, label=LABEL)
     check_is_export(sample, (), {}, LABEL)
+
+
+FIRST_ROWS: dict[str, tuple[str, bool]] = {
+    # name: (first row of users, whether it is a header)
+    "an e-mail address": (f"1,{SECRET}", False),
+    "a date-time": ("1,2026-01-02T03:04:05Z", False),
+    "a UUID": ("00000000-0000-4000-8000-000000000001,x", False),
+    "a wallet": ("x,0x" + "aB" * 20, False),
+    # ID is a country, too.
+    "an e-mail address beside one known name": (f"ID,{SECRET}", False),
+    "a column named as an e-mail address": (f"user_id,verified_credential_id,{SECRET}", True),
+    "a column named as a UUID": ("User_Id,00000000-0000-4000-8000-000000000001,user_email", True),
+    "a column of the catalog": ("own,00000000-0000-4000-8000-000000000001,user_email", True),
+}
+
+
+@pytest.mark.parametrize(("row", "is_header"), FIRST_ROWS.values(), ids=FIRST_ROWS)
+def test_a_first_row_with_data_is_a_header_only_beside_known_columns(row: str, *, is_header: bool) -> None:
+    refused = pytest.raises(FileUnusable, match=r"the first row is not a header, but data. Make a new export.$")
+    with contextlib.nullcontext() if is_header else refused as raised:
+        sample = read_sample(f"{row}\n1,2,3\n".encode(), is_whole=True, label=LABEL)
+        check_is_export(sample, ["own"], SCHEMAS.get_schema("users")["properties"], LABEL)
+    assert raised is None or SECRET not in str(raised.value)
 
 
 DELIMITERS: list[tuple[str, str]] = [
