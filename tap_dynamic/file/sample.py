@@ -42,6 +42,8 @@ def reject_reason(start: bytes) -> str | None:
     """Say what a file is that is not CSV, by its first bytes; None if it may be."""
     if start.startswith(ZIP_MAGIC):
         return "a zip archive"
+    if start.startswith(GZIP_MAGIC):  # the first of them is unpacked
+        return "packed twice with gzip"
     if start.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")) or _has_wide_characters(start[:1024]):
         return "UTF-16 or UTF-32"
     text = start.replace(b"\0", b"").decode("utf-8", "ignore")

@@ -131,6 +131,12 @@ def test_an_unusable_file_is_refused_without_a_part_of_it(data: bytes) -> None:
         assert "\n" not in str(opened.value)
 
 
+def test_gzip_within_gzip_is_named() -> None:
+    twice = gzip.compress(gzip.compress(CELLS.encode()))
+    with pytest.raises(FileUnusable, match=f"^{LABEL}: the file is packed twice with gzip, not CSV"):
+        CsvFile.open(io.BytesIO(twice), LABEL)
+
+
 @pytest.mark.parametrize("data", CSV.values(), ids=CSV)
 def test_csv_is_not_refused(data: bytes) -> None:
     assert reject_reason(data) is None
