@@ -26,7 +26,7 @@ class OutputError(TapError):
 
 def without_advice(error: TapError) -> str:
     """Return what failed, without the advice to make a new export, which does not bring an earlier one back."""
-    return " ".join(error.lines).replace(" Make a new export.", "")
+    return " ".join(line.partition(" Make a new export.")[0] for line in error.lines)
 
 
 def plural(count: int, noun: str) -> str:

@@ -115,7 +115,8 @@ class LoadPlan:
     @property
     def is_remembered(self) -> bool:
         """Whether the state must name the export before its first row: a later load would not look for it."""
-        return self.fingerprint is not None or not self.moves_bookmark
+        has_looks = any(h.fingerprint for h in self.holdings)  # rows without comparison look otherwise
+        return self.fingerprint is not None or not self.moves_bookmark or has_looks
 
     def rows(self, read: int) -> int:
         """Return the number of rows of the file, given how many were read."""
@@ -158,9 +159,11 @@ def plan_comparison(load: Load, layout: Layout, fingerprint: str | None, *, is_e
         (lost is not None, lost or ""),
     )
     reason = next((text for applies, text in reasons if applies), None)
-    is_compared = layout.key_columns and has_same_key and not load.export.is_part and not (reason and needs_version)
-    wanted = (*bases, *later[-MAX_COMPARED:]) if is_compared else ()
-    return Comparison(holdings, fingerprint, wanted, reason, lost if is_compared else None)
+    if not layout.key_columns or load.export.is_part or (reason and needs_version):
+        return Comparison(holdings, fingerprint, (), reason)
+    if not has_same_key:
+        return Comparison(holdings, fingerprint, (), reason, reason if held else None)
+    return Comparison(holdings, fingerprint, (*bases, *later[-MAX_COMPARED:]), reason, lost)
 
 
 def has_versions(config: Mapping[str, Any]) -> bool:
@@ -183,8 +186,10 @@ def plan_load(
     kept = comparison.holdings
     if moves_bookmark and (changes or replaces_table or look):
         kept = ()
-    elif moves_bookmark:  # rows of other exports than the one loaded last stay unseen until changes are compared
-        kept = tuple(h for h in kept if not h.is_base)[-MAX_COMPARED - 1 :]
+    elif moves_bookmark:  # what is gone from them stays unseen until changes are compared again, if they ever were
+        was_compared = any(h.fingerprint not in {None, UNSEEN} for h in kept)
+        kept = tuple(Holding(h.export_id, h.fingerprint) for h in kept if was_compared or not h.is_base)
+        kept = kept[-MAX_COMPARED - 1 :]
     if changes and state.has_base:
         _check_changes(load, file, changes)
     own = next((h for h in state.held if h.export_id == export.id), Holding(export.id, look))

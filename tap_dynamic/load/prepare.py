@@ -51,7 +51,7 @@ def prepare_load(load: Load, fetch: Fetch, stack: contextlib.ExitStack) -> LoadP
     changes = find_changes(file, earlier, layout, index, load.logger)
     if changes.problem:
         comparison = comparison.losing(changes.problem)
-    elif changes.of_base and load.state.row_count not in {None, changes.of_base[1]}:
+    elif changes.of_base and load.state.knows_holdings and load.state.row_count not in {None, changes.of_base[1]}:
         comparison = comparison.losing(ALTERED)
     elif changes.reason:
         comparison = replace(comparison, reason=comparison.reason or changes.reason)

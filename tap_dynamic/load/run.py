@@ -74,11 +74,12 @@ class Run:
         Raises:
             TapError: If the state belongs to another environment.
         """
-        self.listed = without_repeats(listed)
         for stream in self.streams.values():
             stream.state.check_environment(self.api.environment_id)
-        awaited = list(dict.fromkeys(self.config.get("export_ids") or ()))
-        if not awaited:
+        awaited = named = list(dict.fromkeys(self.config.get("export_ids") or ()))
+        # What is named is read only, but the table may hold rows of others.
+        self.listed = without_repeats(self.api.list_exports() if named else listed)
+        if not named:
             log_unread(self.streams, self.listed, is_all=reads_all(self.config))
         if self.config["request_exports"] and not self.is_dry_run:
             requested = list(self._request())
@@ -87,9 +88,9 @@ class Run:
                 self._load(export)  # before the wait, which may be cut short
             awaited = [e.id for e in requested if e not in ready]
             self.listed = without_repeats([*self.listed, *ready])
-        elif not awaited:
-            self._load_unread(self.streams)
-        others = [export for export in self.listed if export.id not in awaited]
+        elif not named:
+            self._load_unread()
+        others = [] if named else [export for export in self.listed if export.id not in awaited]
         ended = list(self._await(awaited))
         for stream in self.streams.values():
             stream.state = stream.state.without_request([*self.listed, *ended], self.unusable)
@@ -118,17 +119,19 @@ class Run:
                 self.write_state()
                 yield export
 
-    def _load_unread(self, models: Iterable[str]) -> None:
-        unread, failed = choose_unread(models, self), set()
-        for export in unread:
-            # Later snapshots wait for one that failed: it would be read after them. A part is never read.
-            if export.model not in failed and not self._load(export):
-                failed.add(export.model)
-                if note := waiting_note(export, unread):
-                    self._fail(TapError(note))
-        whole = {e.id for e in self.listed if not e.is_part}
-        if models := {e.model for e in unread} - {e.model for e in unread if e.id in whole}:
-            self._load_unread(sorted(models))  # the newest snapshot is another one
+    def _load_unread(self) -> None:
+        models, failed = set(self.streams), set()
+        while models:
+            unread = choose_unread(sorted(models), self)
+            for export in unread:
+                # Later snapshots wait for one that failed: it would be read after them. A part is never read.
+                if export.model not in failed and not self._load(export):
+                    failed.add(export.model)
+                    note = waiting_note(export, unread) if export.id in self.unusable else None
+                    self.failures.update({note: None} if note else {})
+            # The newest snapshot is another one where all that were chosen turned out to be parts.
+            whole = {e.id for e in self.listed if not e.is_part}
+            models = {e.model for e in unread} - {e.model for e in unread if e.id in whole}
 
     def _await(self, export_ids: list[str]) -> Iterator[Export]:
         """Wait for exports and load their rows, oldest completion first; yield their last metadata."""
@@ -191,7 +194,8 @@ def choose_unread(models: Iterable[str], run: Run) -> list[Export]:
         if not chosen:
             reasons.append(nothing_read_reason(model, completed, bookmark, run.config))
     # One model that is not used is fine; a run that can never load anything is worth an alert.
-    level = logging.WARNING if not unread and all(is_warning for _, is_warning in reasons) else logging.INFO
+    is_alarming = not unread and len(reasons) == len(run.streams) and all(is_warning for _, is_warning in reasons)
+    level = logging.WARNING if is_alarming else logging.INFO
     for reason, _ in reasons:
         run.logger.log(level, "%s", reason)
     return oldest_first(unread)

@@ -178,13 +178,15 @@ def unread_reason(
     return None
 
 
-def waiting_note(failed: Export, unread: Iterable[Export]) -> str | None:
-    """Say that later exports of a model wait for one that failed, and how to go on without it."""
-    later = [e for e in unread if e.model == failed.model and e.completed_at > failed.completed_at]
+def waiting_note(unusable: Export, unread: Sequence[Export]) -> str | None:
+    """Say that later exports of a model wait for one that can never be read, and how to go on without it."""
+    later = [e for e in unread[unread.index(unusable) + 1 :] if e.model == unusable.model]
     if not later:
         return None
-    wait = f"{plural(len(later), 'later export')} of {failed.model} {'waits' if len(later) == 1 else 'wait'}"
-    return f"{wait} for export {failed.id}. To go on without it, set start_date to {later[0].exported_at}."
+    wait = f"{plural(len(later), 'later export')} of {unusable.model} {'waits' if len(later) == 1 else 'wait'}"
+    newer = next((e for e in later if e.completed_at > unusable.completed_at), None)
+    way_out = f" To go on without it, set start_date to {newer.exported_at}." if newer else ""
+    return f"{wait} for export {unusable.id}.{way_out}"
 
 
 def _naming(exports: Sequence[Export], why: str) -> str:

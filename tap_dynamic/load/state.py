@@ -120,9 +120,17 @@ class RowState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def held(self) -> list[Holding]:
         """The exports whose rows the table may hold, if the state knows them for its bookmark."""
-        if self.holdings_bookmark == bookmark_values(self):
+        if not self.knows_holdings:
+            return [Holding(i, is_base=True) for i in sorted(self.base_ids)] if self.bookmark else []
+        if sum(h.is_base for h in self.holdings) <= 1:
             return self.holdings
-        return [Holding(i, is_base=True) for i in sorted(self.base_ids)] if self.bookmark else []
+        # An earlier version marked each load that ended.
+        return [Holding(h.export_id, h.fingerprint, h.export_id in self.base_ids) for h in self.holdings]
+
+    @property
+    def knows_holdings(self) -> bool:
+        """Whether the holdings, and the number of rows, are those of the bookmark."""
+        return self.holdings_bookmark == bookmark_values(self)
 
     @property
     def has_base(self) -> bool:

@@ -52,9 +52,8 @@ def parse_catalog(
 
 def user_key(entry: CatalogEntry, candidates: Iterable[Sequence[str]]) -> tuple[str, ...] | None:
     """Return the key that the user sets in a catalog; None where it has just what discovery wrote, or none."""
-    found, key = (
-        tuple(dict.fromkeys(names or ())) for names in (entry.key_properties, entry.metadata.root.table_key_properties)
-    )
+    both = (entry.key_properties, entry.metadata.root.table_key_properties)
+    found, key = (tuple({fold(name): name for name in names or ()}.values()) for names in both)
     # Discovery writes its key into both places; a user changes one, or both.
     own = {tuple(map(fold, candidate)) for candidate in (*candidates, FALLBACK_KEY, ())}
     changed = [names for names in (key, found) if tuple(map(fold, names)) not in own]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 from typing_extensions import override
 
-from tap_dynamic.errors import FileUnusable, TapError, plural
+from tap_dynamic.errors import FileUnusable, FilteredExport, TapError, plural
 from tap_dynamic.file.reader import CsvFile
 from tap_dynamic.load.plan import Load, LoadPlan, check_deleted, has_versions
 from tap_dynamic.load.prepare import prepare_load
@@ -98,6 +98,9 @@ class RowStream(LoadingStream):
                     self.sync({"export_id": export.id})
                     if not self.is_dry_run:
                         self._commit(plan, tally)
+        except FilteredExport as error:
+            self.verdict = (str(error), True)
+            raise
         except TapError:
             raise
         except Exception as error:

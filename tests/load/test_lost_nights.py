@@ -134,6 +134,47 @@ def test_rows_of_an_older_export_that_was_named(nights: Nights, *, is_named: boo
     assert nights.table == typed(A)
 
 
+def test_a_load_that_failed_without_changes_only_leaves_rows_of_another_look(nights: Nights) -> None:
+    users = {"1": "5", "2": "6", "3": "seven"}
+    nights.export(users)
+    nights.run()
+    nights.export(users)
+    nights.run(changes_only=False, stream_maps={"users": {"user_email": "str(int(user_email) + 1)"}}, code=1)
+    assert nights.table == typed({"1": "6", "2": "7", "3": "seven"})
+    nights.run()
+    assert nights.table == typed(users)
+
+
+@pytest.mark.parametrize("named", ["an older one", "the newest"])
+def test_what_a_run_by_name_does_not_read_is_not_forgotten(nights: Nights, named: str) -> None:
+    older = nights.export({"1": "0"})
+    nights.export(A)
+    nights.run()
+    nights.export({**A, "9": "z"})
+    nights.run(is_lost=True)
+    newest = nights.export({})
+    if named == "an older one":
+        nights.run()
+    nights.run(changes_only=False, export_ids=[older.id if named == "an older one" else newest.id])
+    assert "9" in nights.table
+    nights.export(A)
+    nights.run()
+    assert nights.table == typed(A)
+
+
+def test_deletions_of_nights_without_changes_only_are_seen_afterwards(nights: Nights) -> None:
+    nights.export({**A, "8": "y"})
+    nights.run()
+    nights.export({**A, "9": "z"})
+    nights.run(changes_only=False)
+    nights.export(A)
+    nights.run(changes_only=False)
+    assert {"8", "9"} < set(nights.table)
+    nights.export(A)
+    nights.run()
+    assert nights.table == typed(A)
+
+
 def numbered(count: int, prefix: str = "u") -> Users:
     return {f"{prefix}{number}": "e" for number in range(count)}
 

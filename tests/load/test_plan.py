@@ -104,9 +104,9 @@ COMPARISONS: dict[str, tuple[dict[str, Any], dict[str, Any], str, str, str | Non
         "a",
         "",
         OTHER_KEY,
-        None,
+        OTHER_KEY,
     ),
-    "the state does not say the key": ({**LOADED, "key_properties": []}, {}, "a", "", OTHER_KEY, None),
+    "the state does not say the key": ({**LOADED, "key_properties": []}, {}, "a", "", OTHER_KEY, OTHER_KEY),
     "no key": (LOADED, {"layout": ROWS_WITHOUT_KEY}, "a", "", NO_KEY, None),
     "a part": (LOADED, {"loaded": export("c", at(3), filter="x")}, "a", "", "a filter made only a part", None),
     "the key in another order": (
@@ -288,12 +288,15 @@ def test_whether_messages_have_versions(batch: Any, *, emits: bool, has: bool) -
 
 A_HELD, C_HELD = Holding("a", "f", is_base=True), Holding("c", "f", is_base=True)
 C_OFF, P_ASIDE = Holding("c", is_base=True), Holding("p")
+A_BEFORE = Holding("a", "f")
+LAST = {**LOADED, "holdings": [["a", "f"], ["c", "f", True]]}
 OLDER = {**LOADED, "replication_key_value": at(4), "holdings_bookmark": [at(4), "a"]}
 AFTER: dict[str, tuple[LoadPlan, int, list[Holding]]] = {
     # name: (plan, rows of the file, the exports whose rows the table may hold)
     "changes": (plan(counts=SAME, comparison=COMPARED), 20, [C_HELD]),
     "all rows": (plan(comparison=COMPARED), 20, [C_HELD]),
-    "without comparison": (plan(fingerprint=None), 20, [C_OFF]),
+    "without comparison, after changes": (plan(fingerprint=None), 20, [A_BEFORE, C_OFF]),
+    "without comparison, as ever": (plan(OFF, fingerprint=None), 20, [C_OFF]),
     "an empty file changes nothing": (plan(file=EMPTY, comparison=COMPARED), 0, [*HELD_TWO]),
     "an empty file before any other": (plan({}, file=EMPTY), 0, []),
     "an empty file without comparison": (plan(file=EMPTY, fingerprint=None), 0, [A_HELD]),
@@ -301,7 +304,7 @@ AFTER: dict[str, tuple[LoadPlan, int, list[Holding]]] = {
     "a part, again": (plan(held(["p"], ["q"]), loaded=PART, fingerprint=None), 5, [A_HELD, Holding("q"), P_ASIDE]),
     "an empty part": (plan(loaded=PART, file=EMPTY, fingerprint=None), 0, [A_HELD]),
     "an older one": (plan(OLDER, fingerprint=None), 5, [A_HELD, Holding("c")]),
-    "the same again": (plan(held(["c", "f"]), fingerprint=None), 5, [C_OFF]),
+    "the same again": (plan(held(["c", "f"]), fingerprint=None), 5, [A_BEFORE, C_OFF]),
 }
 
 
@@ -321,8 +324,9 @@ DURING: dict[str, tuple[LoadPlan, list[Holding]]] = {
     "interrupted": (plan(held(["c", "f"])), [A_HELD, C_BEGUN]),
     "interrupted, with other columns: rows of both looks": (plan(held(["c", "g"])), [A_HELD, C_UNCLEAR]),
     "interrupted without changes_only: rows of both looks": (plan(held(["c"])), [A_HELD, C_UNCLEAR]),
-    "loaded before": (plan(held(["c", "f", True])), [A_HELD, C_HELD]),
-    "loaded before, with other columns": (plan(held(["c", "g", True])), [A_HELD, C_OFF]),
+    "loaded last": (plan(LAST), [A_BEFORE, C_HELD]),
+    "loaded last, with other columns": (plan(LAST, fingerprint="g"), [A_BEFORE, C_OFF]),
+    "a state of an earlier version: all loads that ended": (plan(held(["c", "f", True])), [A_HELD, C_BEGUN]),
     "the state is of another bookmark": (plan(OTHER_BOOKMARK), [Holding("a", is_base=True), C_BEGUN]),
 }
 

@@ -305,7 +305,13 @@ def test_why_an_export_that_was_requested_or_named_is_not_read(name: str) -> Non
 START = "To go on without it, set start_date to"
 WAITING: dict[str, tuple[Export, list[Export], str | None]] = {
     "none": (C, [A, B, C], None),
-    "one": (B, [A, B, C, SAME_B], f"1 later export of users waits for export b. {START} {at(3)}."),
+    "one": (B, [A, B, C], f"1 later export of users waits for export b. {START} {at(3)}."),
+    "one of the same instant, too": (
+        B,
+        [B, SAME_B, C],
+        f"2 later exports of users wait for export b. {START} {at(3)}.",
+    ),
+    "its sibling alone": (B, [A, B, SAME_B], "1 later export of users waits for export b."),
     "two": (A, [A, B, C], f"2 later exports of users wait for export a. {START} {at(2)}."),
     "of another model": (A, [A, VISITS], None),
 }

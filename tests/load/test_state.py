@@ -245,13 +245,24 @@ def test_what_a_loaded_export_changes_in_the_state(
 
 
 @pytest.mark.parametrize("values", [{}, FULL, {**FULL, "holdings_bookmark": []}])
-@pytest.mark.parametrize("is_remembered", [False, True])
-def test_what_a_load_that_begins_changes_in_the_state(values: dict[str, Any], *, is_remembered: bool) -> None:
+@pytest.mark.parametrize(
+    ("look", "facts", "is_remembered"),
+    [
+        (None, {}, False),
+        (None, {"moves_bookmark": False}, True),
+        ("f1", {"fingerprint": "f1"}, True),
+        ("f1", {}, True),
+    ],
+    ids=["never compared", "aside", "compared", "compared until now"],
+)
+def test_what_a_load_that_begins_changes_in_the_state(
+    values: dict[str, Any], look: str | None, facts: dict[str, Any], *, is_remembered: bool
+) -> None:
     state = RowState.parse({**values, "columns": ["email", "old"]})
-    after = state.begun(planned(C, Holding("b", "f1"), fingerprint="f1" if is_remembered else None))
+    after = state.begun(planned(C, Holding("b", look), **facts))
     table = {"key_properties": ["id"], "columns": ["email", "old", "id"], "text_columns": ["y", "z"]}
     held = {
-        "holdings": [["b", "f1", False], ["c", None, False]],
+        "holdings": [["b", look, False], ["c", None, False]],
         "holdings_bookmark": [values["replication_key_value"], "b", "b2"] if values else [""],
     }
     assert after.values() == {**state.values(), **table, **(held if is_remembered else {})}
@@ -378,7 +389,7 @@ B2_HELD, D_HELD = Holding("b2", "f2", is_base=True), Holding("d", is_base=True)
         ("b2 loaded", [B2_HELD]),
         ("c, without rows begun", [B2_HELD, Holding("c", "f1")]),
         ("c, without rows loaded", [B2_HELD]),
-        ("d, without changes_only begun", [B2_HELD]),
+        ("d, without changes_only begun", [B2_HELD, Holding("d")]),
         ("d, without changes_only loaded", [D_HELD]),
     ],
 )
