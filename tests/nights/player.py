@@ -247,10 +247,10 @@ class Stage:
         """The run did what it had to, and failed only for a reason."""
         lists = [r for r in self.sandbox.requests[start.seen :] if r.kind == "list" and r.status == 200]
         named = self.ids(night.settings.get("export_ids", []))
-        if not lists and not named:
+        if not lists:
             require("list" in self.world.troubles and run.code, "the list is not read", run.log)
             return
-        listed = listed_exports(lists[-1].response_body) if lists else []
+        listed = listed_exports(lists[-1].response_body)
         ours, since = self.world.requested[start.requested :], start.settings.get("start_date", "")
         timeout = float(start.settings["export_timeout"])
         verdicts = []
