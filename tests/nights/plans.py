@@ -125,10 +125,10 @@ class Plan:
             is_loaded = self.is_loaded(export)
             require(is_loaded or verdict != "ok", "an export is not loaded that should be", (export.id, bookmark))
             passing = any(map(self.rules.passes, self.world.snapshots[export.id].rows))
-            is_known = is_loaded and (passing or export.id in committed)
+            # With versions, the guard may follow the rows.
+            is_known = export.id in committed or (is_loaded and passing and not self.rules.has_versions)
             require(not is_known or verdict != "fails", "an export is loaded that should fail", (export.id, bookmark))
             read |= {export.id} if is_loaded and verdict != "fails" else set()
-            # With versions, the guard may follow the rows.
             is_open = verdict == "either" and self.rules.has_versions and export.id not in committed
             verdicts.append("fails" if verdict == "fails" or not is_loaded else "either" if is_open else "ok")
             if export.id in committed:
