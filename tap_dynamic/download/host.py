@@ -14,10 +14,10 @@ from tap_dynamic.download.responses import (
     EXPIRED,
     ChangedError,
     RangeIgnoredError,
-    check_status,
-    is_refused,
-    stated_size,
+    is_chunked,
+    is_packed,
 )
+from tap_dynamic.download.size import MAX_MISMATCHES, ask_size
 from tap_dynamic.errors import FileUnusable, TapError
 from tap_dynamic.http.failures import RETRIED, host_of, status_of
 from tap_dynamic.http.retry import Backoff
@@ -34,12 +34,6 @@ if TYPE_CHECKING:
 MAX_REDIRECTS = 5
 MAX_RESTARTS = 10
 """How often a download starts over, because the object changed or can't be resumed."""
-MAX_MISMATCHES = 5
-"""How often in a row another object may be answered: replicas of a host can have different ETags."""
-MAX_REFUSED_PROBES = 2
-"""How many requests for the size of a body in a row may be refused before it counts as never stated."""
-MAX_CHANGED_PROBES = 2
-"""After how many restarts a size counts whatever the ETag: a wrong size is never reached."""
 MAX_REFUSALS = 3
 """How many fresh URLs in a row may be refused."""
 MIN_PROGRESS = 1024
@@ -123,8 +117,10 @@ class Transfer:
         self.host, self.get_url, self.part = host, get_url, part
         self.url = get_url()
         self.backoff = Backoff(f"The download of {part.label}", host_of(self.url), host.logger)
-        self.restarts = self.refusals = self.mismatches = self.refused_probes = 0
+        self.restarts = self.refusals = self.mismatches = 0
         self.sends_if_range = True
+        self.gzip_end: int | None = None
+        """Where gzip ended early the last time."""
 
     def run(self) -> None:
         """Request the file until all of it that is wanted is here."""
@@ -138,8 +134,9 @@ class Transfer:
         headers = part.headers(is_conditional=self.sends_if_range)
         try:
             with self.host.get(self.url, headers, part.label) as response:
-                if part.read(response, self._probe_size, progress):
-                    return True
+                part.read(response, progress)
+            if part.is_here or (part.size is None and self._is_whole(response)):
+                return True
             error: Exception = RetriableAPIError(f"the connection closed after {part.received:,} bytes")
         except RangeIgnoredError:
             # Some hosts answer 200 to `If-Range`. The ETag of a 206 proves the object as well.
@@ -154,28 +151,41 @@ class Transfer:
                 self._restart()
             return False
         except RETRIED as caught:
-            if part.received and part.received == part.wanted:
+            if part.is_here:
                 return True  # cut after the last byte
             error = caught
         self._recover(error, part.received - before)
         return False
 
-    def _probe_size(self, etag: str | None) -> int | None:
-        """Request one byte, whose response states the size of the object with that ETag; None if the host never does.
+    def _is_whole(self, response: requests.Response) -> bool:
+        """Whether a body without a declared size, which ended in good order, is all of the object.
 
-        A proxy may end a chunked body in good order although its source was cut. So the size is asked for there, too,
-        and a request that failed for a reason that may pass is no answer.
+        A proxy may end a body so although its source was cut. So the host is asked, and the last chunk counts only
+        where it does not tell. What was packed on the way has another size than the object, but shows its own end.
+
+        Raises:
+            TapError: If that can't be known.
         """
-        with self.host.get(self.url, {"Range": "bytes=0-0"}, self.part.label) as probe:
-            self.refusals = 0  # the URL was accepted a moment ago
-            self.refused_probes = self.refused_probes + 1 if is_refused(probe) else 0
-            if self.refused_probes > MAX_REFUSED_PROBES:
-                return None
-            if self.refused_probes:
-                msg = f"the file host answered {probe.status_code} to a request for the size"
-                raise RetriableAPIError(msg, probe)
-            check_status(probe, self.part.label)
-            return stated_size(probe, etag if self.restarts <= MAX_CHANGED_PROBES else None)
+        part, is_gzip = self.part, self.part.is_gzip()
+        if not (is_gzip and is_packed(part.first) and is_chunked(response)):
+            size = ask_size(self)
+            if size is not None and size >= part.received:  # a smaller one is not credible
+                part.size = size
+                return part.is_here
+            if response.status_code == HTTPStatus.PARTIAL_CONTENT:
+                return False  # the end of a part is not that of the object
+            if not is_chunked(response):
+                msg = (
+                    f"{part.label}: the file host declares no length and does not support ranges, so it is unknown"
+                    " whether the file is whole. Make a new export."
+                )
+                raise TapError(msg)
+        # Where it ends early in the same place again, the store holds it so, and its reader says that it is damaged.
+        if is_gzip and self.gzip_end != part.received and part.is_cut_gzip():
+            self.gzip_end, part.etag = part.received, None
+            return False
+        part.size = part.received
+        return True
 
     def _recover(self, error: Exception, progress: int) -> None:
         """Prepare the attempt after one that failed, and brought `progress` bytes."""
@@ -188,8 +198,9 @@ class Transfer:
             )
             # S3 answers 403 for an object that is gone to those who may not list the bucket.
             raise (FileUnusable if status in {HTTPStatus.GONE, HTTPStatus.FORBIDDEN} else TapError)(msg)
+        must_restart = part.received and part.etag is None
         # A trickle is not progress: it would never end.
-        if isinstance(error, StalledError) or progress < MIN_PROGRESS:
+        if isinstance(error, StalledError) or progress < MIN_PROGRESS or must_restart:
             self.backoff.wait(error)
         else:
             self.backoff.reset()
@@ -197,7 +208,7 @@ class Transfer:
             self.host.logger.info("%s: cut after %s bytes, resuming.", part.label, f"{part.received:,}")
         if self.refusals:
             self.url = self.get_url()
-        if part.received and part.etag is None:
+        if must_restart:
             self._restart()
 
     def _restart(self) -> None:
@@ -206,7 +217,8 @@ class Transfer:
             msg = f"{label}: restarted {MAX_RESTARTS} times, as the file changes or can't be resumed. Run again later."
             raise TapError(msg)
         self.host.logger.warning("%s: restarting the download.", label)
+        if self.part.etag:  # another object, not the same again
+            self.backoff.reset()
         self.part.clear()
         self.restarts += 1
         self.mismatches = 0
-        self.backoff.reset()

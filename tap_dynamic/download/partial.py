@@ -17,24 +17,18 @@ from tap_dynamic.download.responses import (
     check_encoding,
     check_part,
     check_status,
-    is_chunked,
     is_end,
-    is_packed,
     size_of,
+    strong_etag,
 )
 from tap_dynamic.errors import TapError
 from tap_dynamic.file.sample import GZIP_MAGIC
 from tap_dynamic.tempfiles import disk_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import requests
 
     from tap_dynamic.progress import ProgressLogger
-
-    Probe = Callable[[str | None], int | None]
-    """From the ETag of an object to its size, by a request of its own."""
 
 READ_SIZE = 1 << 18
 """Bytes that are read from the network at once, at most."""
@@ -54,6 +48,9 @@ class PartialFile:
     size: int | None
     """Bytes of the whole object; None where unknown."""
     etag: str | None
+    """A strong one; None where the download can't be resumed."""
+    first: requests.Response
+    """The response that the object was begun with."""
     max_size: int
     """Bytes that can be stored: a twentieth of the disk stays free."""
 
@@ -72,6 +69,11 @@ class PartialFile:
         """Bytes that are wanted in all; None where the end is unknown."""
         return self.size if self.size is None or self.limit is None else min(self.size, self.limit)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether all that is wanted is here."""
+        return self.received in {self.size, self.limit}
+
     def headers(self, *, is_conditional: bool) -> dict[str, str]:
         """Make the headers of a request for what is missing, with `If-Range` where the request is conditional."""
         headers = {"If-Range": self.etag} if self.received and self.etag and is_conditional else {}
@@ -79,8 +81,8 @@ class PartialFile:
             headers["Range"] = f"bytes={self.received}-{self.limit - 1 if self.limit else ''}"
         return headers
 
-    def read(self, response: requests.Response, probe: Probe, progress: ProgressLogger) -> bool:
-        """Store the body of a response; return whether all that is wanted is here.
+    def read(self, response: requests.Response, progress: ProgressLogger) -> None:
+        """Store the body of a response, up to the limit; without an error it ended in good order.
 
         Raises:
             ChangedError: If it is of another object.
@@ -90,40 +92,28 @@ class PartialFile:
         """
         if is_end(response, self.received, self.etag):
             self.size = self.received
-            return True
+            return
         check_status(response, self.label)
         check_part(response, self.received, self.etag, self.size)
         check_encoding(response, self.label)
         if self.received:
             self.size = self.size or size_of(response)
         else:
-            self._begin(response, probe)
-        is_full = self._receive(response, progress)
-        if not is_full and self.size is None and response.status_code == HTTPStatus.OK:
-            if not is_chunked(response):
-                msg = (
-                    f"{self.label}: the file host declares no length and does not support ranges, so it is unknown"
-                    " whether the file is whole. Make a new export."
-                )
-                raise TapError(msg)
-            if not self._is_cut_gzip(is_packed=is_packed(response)):
-                self.size = self.received  # the last chunk proves the end
-        return is_full or self.received == self.wanted
+            is_part = response.status_code == HTTPStatus.PARTIAL_CONTENT
+            self.first, self.etag = response, strong_etag(response)
+            self.size = size_of(response) if is_part else response.raw.length_remaining
+            self.max_size = shutil.disk_usage(tempfile.gettempdir()).free * 95 // 100
+        self._receive(response, progress)
 
-    def _begin(self, response: requests.Response, probe: Probe) -> None:
-        """Learn what identifies the object, and its size."""
-        tag, is_part = response.headers.get("ETag", ""), response.status_code == HTTPStatus.PARTIAL_CONTENT
-        self.etag = tag if tag.startswith('"') else None  # a weak one does not prove equal bytes
-        self.size = size_of(response) if is_part else response.raw.length_remaining
-        # gzip shows its end; what is packed on the way has another size than the object.
-        if self.size is None and not (is_chunked(response) and is_packed(response)):
-            self.size = probe(self.etag)
-        self.max_size = shutil.disk_usage(tempfile.gettempdir()).free * 95 // 100
+    def is_gzip(self) -> bool:
+        """Whether what is here begins as gzip."""
+        self.file.seek(0)
+        start = self.file.read(len(GZIP_MAGIC))
+        self.file.seek(0, io.SEEK_END)
+        return start == GZIP_MAGIC
 
-    def _is_cut_gzip(self, *, is_packed: bool) -> bool:
+    def is_cut_gzip(self) -> bool:
         """Whether what is here is gzip that ends early. Damaged gzip is not: it would be the same the next time."""
-        if is_packed and self.received < len(GZIP_MAGIC):
-            return True
         self.file.seek(0)
         try:
             with gzip.GzipFile(fileobj=self.file) as unpacked:
@@ -137,14 +127,14 @@ class PartialFile:
             self.file.seek(0, io.SEEK_END)
         return False
 
-    def _receive(self, response: requests.Response, progress: ProgressLogger) -> bool:
-        """Store what arrives, each byte as soon as it is here; return whether the limit was reached."""
+    def _receive(self, response: requests.Response, progress: ProgressLogger) -> None:
+        """Store what arrives, each byte as soon as it is here."""
         window_start, before = time.monotonic(), self.received
         while self.limit is None or self.received < self.limit:
             size = READ_SIZE if self.limit is None else min(READ_SIZE, self.limit - self.received)
             block = response.raw.read1(size, decode_content=False)
             if not block:
-                return False
+                return
             self._store(block)
             progress.update(self.received, self.received / self.wanted if self.wanted else None)
             elapsed = time.monotonic() - window_start
@@ -153,7 +143,6 @@ class PartialFile:
                     msg = f"the file host sent less than {MIN_RATE:,} bytes per second for {RATE_WINDOW:.0f} s"
                     raise StalledError(msg)
                 window_start, before = time.monotonic(), self.received
-        return True
 
     def _store(self, block: bytes) -> None:
         try:

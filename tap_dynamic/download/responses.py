@@ -87,11 +87,10 @@ def is_packed(response: requests.Response) -> bool:
     return not encodings_of(response) <= NEUTRAL_ENCODINGS
 
 
-def is_refused(response: requests.Response) -> bool:
-    """Whether a request for a range was refused for good, or the URL has expired."""
-    status = response.status_code
-    is_range = status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
-    return status >= HTTPStatus.BAD_REQUEST and not may_pass(status) and not is_range
+def strong_etag(response: requests.Response) -> str | None:
+    """Return the ETag; None without one, or if it is a weak one, which does not prove equal bytes."""
+    tag = response.headers.get("ETag", "")
+    return tag if tag.startswith('"') else None
 
 
 def is_end(response: requests.Response, received: int, etag: str | None) -> bool:
@@ -105,25 +104,6 @@ def size_of(response: requests.Response) -> int | None:
     """Return the size of the whole object in bytes, from `Content-Range`."""
     found = re.fullmatch(r"bytes (?:\d+-\d+|\*)/(\d{1,18})", response.headers.get("Content-Range", ""), re.ASCII)
     return int(found[1]) if found else None
-
-
-def stated_size(response: requests.Response, etag: str | None) -> int | None:
-    """Return the size of an object from the response to a request for its first byte; None if it is not stated.
-
-    Raises:
-        ChangedError: If the response is of another ETag, or of other bytes.
-    """
-    status, tag = response.status_code, response.headers.get("ETag")
-    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # has no ETag
-        return size_of(response)
-    is_part = status == HTTPStatus.PARTIAL_CONTENT
-    is_first = response.headers.get("Content-Range", "").startswith("bytes 0-")
-    if (etag and tag != etag) or (is_part and not is_first):
-        raise ChangedError
-    if is_part:
-        return size_of(response)
-    length: int | None = response.raw.length_remaining
-    return None if is_packed(response) else length
 
 
 def is_chunked(response: requests.Response) -> bool:

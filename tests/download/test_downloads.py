@@ -72,9 +72,9 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def fetch(url: str) -> bytes:
+def fetch(url: str, timeout: float = 5) -> bytes:
     """Download a file."""
-    host = FileHost(user_agent="agent", timeout=(5, 5), schemes=("http",), logger=LOGGER)
+    host = FileHost(user_agent="agent", timeout=(5, timeout), schemes=("http",), logger=LOGGER)
     with contextlib.closing(host.session), host.fetch(lambda: url, "Export x") as file:
         return file.read()
 
@@ -197,7 +197,9 @@ def test_a_redirect_that_is_not_followed(location: bytes, error: str, count: int
 
 # --- what is taken for the whole
 
-CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+IN_CHUNKS = b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+"""The next request would be sent over this connection, perhaps before it is closed."""
+CHUNKED = OK + IN_CHUNKS
 BODIES: dict[str, bytes] = {
     "plain": b"%x\r\n" % 100 + DATA[:100] + b"\r\n%x\r\n" % (len(DATA) - 100) + DATA[100:] + b"\r\n0\r\n\r\n",
     "sizes of eight digits": b"%08x\r\n" % len(DATA) + DATA + b"\r\n00000000\r\n\r\n",
@@ -223,105 +225,236 @@ def test_a_chunked_body_that_is_cut_is_never_whole(body: bytes) -> None:
             assert len(downloads) == (1 if place >= proven and body[:place].endswith(b"\n") else 2), place
 
 
-PROBES: dict[str, tuple[bytes, int]] = {
-    # name: (the answer to the first request for the size, downloads)
-    "another object": (b'206 x\r\nETag: "2"\r\nContent-Range: bytes 0-0/7\r\nContent-Length: 1\r\n\r\nx', 2),
-    "no ETag": (b"206 x\r\nContent-Range: bytes 0-0/7\r\nContent-Length: 1\r\n\r\nx", 2),
-    "503": (b"503 x\r\nContent-Length: 0\r\n\r\n", 2),
-    "403": (b"403 x\r\nContent-Length: 0\r\n\r\n", 2),
-    "reset": (b"", 2),
-    "the whole": (b'200 x\r\nETag: "1"\r\nContent-Length: %d\r\n\r\n' % len(DATA), 1),
-    "the whole, packed": (b'200 x\r\nETag: "1"\r\nContent-Encoding: gzip\r\nContent-Length: 100\r\n\r\n', 0),
-    "an empty range": (b"416 x\r\nContent-Range: bytes */%d\r\nContent-Length: 0\r\n\r\n" % len(DATA), 1),
-    "another range": (b'206 x\r\nETag: "1"\r\nContent-Range: bytes 5-9/100\r\nContent-Length: 5\r\n\r\nabcde', 2),
-    "no range": (b'206 x\r\nETag: "1"\r\nContent-Length: 1\r\n\r\nx', 2),
-    "no size": (b'206 x\r\nETag: "1"\r\nContent-Range: bytes 0-0/*\r\nContent-Length: 1\r\n\r\nx', 0),
-    "the whole, in chunks": (b'200 x\r\nETag: "1"\r\nTransfer-Encoding: chunked\r\n\r\n', 0),
+CUT = b"%x\r\n" % 100 + DATA[:100] + b"\r\n0\r\n\r\n"
+"""A proxy ends the body in good order, before its last bytes."""
+RANGED = b"206 x\r\n" + ETAG + b"Content-Length: 1\r\n"
+TEXT = b"Content-Type: text/csv\r\n"
+SENT = b"200 x\r\n" + ETAG + TEXT + b"Content-Length: %d\r\n" % len(DATA)
+STATED: dict[str, bytes] = {
+    # Answers to the request for the first byte: the size is stated.
+    "206": RANGED + b"Content-Range: bytes 0-0/%d\r\n\r\nx" % len(DATA),
+    "206, more than was asked for": RANGED + b"Content-Range: bytes 0-99/%d\r\n\r\nx" % len(DATA),
+    "206 without an ETag": b"206 x\r\nContent-Length: 1\r\nContent-Range: bytes 0-0/%d\r\n\r\nx" % len(DATA),
+    "416": b"416 x\r\nContent-Length: 0\r\nContent-Range: bytes */%d\r\n\r\n" % len(DATA),
+    "200": SENT + b"\r\n" + DATA,
 }
-"""Where the size is not stated, there is nothing to verify the first download by: 0."""
-
-
-@pytest.mark.parametrize(("first", "downloads"), PROBES.values(), ids=PROBES)
-def test_a_chunked_body_is_verified_by_a_request_for_its_size(first: bytes, downloads: int) -> None:
-    """A proxy ends the first one in good order, before its last bytes."""
-    cut, probes = b"%x\r\n" % 100 + DATA[:100] + b"\r\n0\r\n\r\n", []
-
-    def answer(request: bytes, number: int) -> bytes:
-        if b"Range: bytes=0-0" in request:
-            probes.append(number)
-            return part(request, ETAG) if len(probes) > 1 else b"HTTP/1.1 " + first if first else b""
-        if b"\r\nRange:" in request:
-            return part(request, ETAG)
-        return OK + ETAG + b"Transfer-Encoding: chunked\r\n\r\n" + (cut if number == 1 else BODIES["plain"])
-
-    with serving(answer) as host:
-        assert fetch(f"{host.url}/x") == (DATA if downloads else DATA[:100])
-        assert len([request for request in host.requests if b"\r\nRange:" not in request]) == max(1, downloads)
-
-
-NEVER_STATED: dict[str, tuple[bytes, str | None]] = {
-    # What all requests for the size are answered, and a part of the error.
-    "no size": (b'206 x\r\nETag: "1"\r\nContent-Range: bytes 0-0/*\r\nContent-Length: 1\r\n\r\nx', None),
-    "no size, of another object": (b"206 x\r\nContent-Range: bytes 0-0/*\r\nContent-Length: 1\r\n\r\nx", None),
-    "no range, in chunks": (b'200 x\r\nETag: "1"\r\nTransfer-Encoding: chunked\r\n\r\n', None),
-    **{str(status): (b"%d x\r\nContent-Length: 0\r\n\r\n" % status, None) for status in (400, 403, 404, 405, 416)},
+ASKED_AGAIN: dict[str, bytes] = {
+    # The second answer is the size.
     **{
-        str(status): (b"%d x\r\nContent-Length: 0\r\n\r\n" % status, f"answered {status}") for status in (429, 501, 503)
+        f"{status}": b"%d x\r\nContent-Length: 0\r\n\r\n" % status
+        for status in (400, 401, 403, 408, 410, 429, 500, 503)
     },
-    "reset": (b"", "(reset|closed) the connection"),
-    "no range": (b'206 x\r\nETag: "1"\r\nContent-Length: 1\r\n\r\nx', "restarted 10 times"),
-    "a page": (b"200 x\r\nContent-Length: 5\r\n\r\n<htm>", "restarted 10 times"),
+    "reset": b"",
+    "an informational response": b"103 x\r\n\r\n",
+    "another object": b'206 x\r\nETag: "2"\r\nContent-Range: bytes 0-0/999\r\nContent-Length: 1\r\n\r\nx',
 }
+NOT_STATED: dict[str, bytes] = {
+    **{
+        f"206 {place!r}": RANGED + b"Content-Range: %b\r\n\r\nx" % place
+        for place in (
+            b"",
+            b"bytes 0-0/*",
+            b"bytes */129",
+            b"bytes=0-0/129",
+            b"bytes 5-9/129",
+            b"items 0-0/129",
+            b"bytes 0-0/99",
+            b"bytes 0-0/0",
+        )
+    },
+    "206 without Content-Range": RANGED + b"\r\nx",
+    "206 of several parts": b"206 x\r\nContent-Type: multipart/byteranges; boundary=x\r\nContent-Length: 1\r\n\r\nx",
+    **{
+        f"416 {place!r}": b"416 x\r\nContent-Length: 0\r\nContent-Range: %b\r\n\r\n" % place
+        for place in (b"", b"bytes */0", b"bytes */*", b"bytes */99", b"bytes 0-0/129")
+    },
+    "200, in chunks": b"200 x\r\n" + ETAG + TEXT + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "200, packed": SENT + b"Content-Encoding: gzip\r\n\r\n",
+    "200, another ETag": SENT.replace(b'"1"', b'"2"') + b"\r\n",
+    "200, no ETag": SENT.replace(ETAG, b"") + b"\r\n",
+    "200, another type": SENT.replace(b"csv", b"html") + b"\r\n",
+    "200, shorter": SENT.replace(b"129", b"5") + b"\r\n<htm>",
+    "a page": b"200 x\r\nContent-Type: text/html\r\nContent-Length: 999\r\n\r\n<htm>",
+    **{f"{status}": b"%d x\r\nContent-Length: 0\r\n\r\n" % status for status in (204, 304, 404, 405, 407, 451, 501)},
+    "a redirect to another scheme": b"302 x\r\nLocation: https://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n",
+}
+ANSWERS = [
+    *((name, [answer], True) for name, answer in STATED.items()),
+    *((name, [answer, STATED["206"]], True) for name, answer in ASKED_AGAIN.items()),
+    *((name, [answer], False) for name, answer in NOT_STATED.items()),
+    ("403 twice", [ASKED_AGAIN["403"]] * 2, False),
+]
 
 
-@pytest.mark.parametrize(("probe", "error"), NEVER_STATED.values(), ids=NEVER_STATED)
-def test_the_last_chunk_proves_the_end_only_where_no_size_is_stated(probe: bytes, error: str | None) -> None:
-    """A failure that may pass says nothing about the size."""
+@pytest.mark.parametrize(("answers", "is_stated"), [case[1:] for case in ANSWERS], ids=[case[0] for case in ANSWERS])
+@pytest.mark.parametrize("is_chunked", [True, False], ids=["chunked", "closed"])
+def test_a_body_without_a_size_is_verified_by_a_request_for_it(
+    answers: list[bytes], *, is_stated: bool, is_chunked: bool
+) -> None:
+    """Where it is not stated, the last chunk has to prove the end."""
+    left = list(answers)
 
     def answer(request: bytes, _: int) -> bytes:
         if b"Range: bytes=0-0" in request:
-            return b"HTTP/1.1 " + probe if probe else b""
-        return OK + ETAG + b"Transfer-Encoding: chunked\r\n\r\n" + BODIES["plain"]
+            return b"HTTP/1.1 " + first if (first := left.pop(0) if left else b"") else b""
+        if b"\r\nRange:" in request:
+            return part(request, ETAG)
+        return OK + ETAG + TEXT + (IN_CHUNKS + CUT if is_chunked else b"\r\n" + DATA[:100])
 
-    refused = pytest.raises(TapError, match=error) if error else contextlib.nullcontext()
-    with serving(answer) as host, refused as caught:
-        assert fetch(f"{host.url}/x") == DATA
-    assert caught is None or type(caught.value) is TapError
+    is_refused = not is_stated and not is_chunked
+    refused = pytest.raises(TapError, match="declares no length") if is_refused else contextlib.nullcontext()
+    with serving(answer) as host, refused:
+        assert fetch(f"{host.url}/x") == (DATA if is_stated else DATA[:100])
+    assert not left
+    assert host.header(b"Range") == [None, *[b"bytes=0-0"] * len(answers), *[b"bytes=100-"] * is_stated]
 
 
-@pytest.mark.parametrize("tag", [b"", b'ETag: "2"\r\n'])
+@pytest.mark.parametrize("probe", [b"429", b"503", b""])
+def test_a_size_that_can_not_be_had_now_fails_the_download(probe: bytes) -> None:
+    """The body is not fetched again for it, nor accepted."""
+
+    def answer(request: bytes, _: int) -> bytes:
+        if b"Range: bytes=0-0" in request:
+            return probe and b"HTTP/1.1 " + probe + b" x\r\nContent-Length: 0\r\n\r\n"
+        return CHUNKED + BODIES["plain"]
+
+    with serving(answer) as host, pytest.raises(TapError, match="failed after 8 attempts") as caught:
+        fetch(f"{host.url}/x")
+    assert type(caught.value) is TapError
+    assert host.header(b"Range") == [None] + [b"bytes=0-0"] * 8
+
+
+@pytest.mark.parametrize(("tag", "probes"), [(b"", 1), (b'ETag: W/"2"\r\n', 1), (b'ETag: "2"\r\n', 6)])
 @pytest.mark.parametrize("is_cut", [False, True])
-def test_a_size_that_is_always_of_another_replica_is_verified(tag: bytes, *, is_cut: bool) -> None:
-    cut = b"%x\r\n" % 100 + DATA[:100] + b"\r\n0\r\n\r\n"
-
+def test_a_size_that_is_always_of_another_replica_counts(tag: bytes, probes: int, *, is_cut: bool) -> None:
     def answer(request: bytes, _: int) -> bytes:
         if b"\r\nRange:" in request:
             return part(request, tag)
-        return OK + ETAG + b"Transfer-Encoding: chunked\r\n\r\n" + (cut if is_cut else BODIES["plain"])
+        return OK + ETAG + IN_CHUNKS + (CUT if is_cut else BODIES["plain"])
 
     refused = pytest.raises(TapError, match="restarted 10 times") if is_cut else contextlib.nullcontext()
     with serving(answer) as host, refused:
         assert fetch(f"{host.url}/x") == DATA
+        assert host.header(b"Range") == [None] + [b"bytes=0-0"] * probes
+
+
+def test_a_url_that_serves_one_request_is_asked_for_the_size_with_a_fresh_one() -> None:
+    urls = iter(["/old", "/new"])
+
+    def answer(request: bytes, _: int) -> bytes:
+        if b"\r\nRange:" not in request:
+            return CHUNKED + BODIES["plain"]
+        return part(request) if b"/new" in request else b"HTTP/1.1 403 x\r\nContent-Length: 0\r\n\r\n"
+
+    with serving(answer) as host:
+        file_host = FileHost(user_agent="agent", timeout=(5, 5), schemes=("http",), logger=LOGGER)
+        with file_host.fetch(lambda: host.url + next(urls), "Export x") as file:
+            assert file.read() == DATA
+        assert host.targets == [b"/old", b"/old", b"/new"]
+
+
+def test_a_host_that_serves_one_request_at_a_time_is_asked_for_the_size_afterwards() -> None:
+    """The body is larger than what the system takes from the host before it is read."""
+    data = DATA * 80_000
+    body = CHUNKED + b"%x\r\n" % len(data) + data + b"\r\n0\r\n\r\n"
+    with serving(lambda _, __: body) as host:
+        assert fetch(f"{host.url}/x", timeout=1) == data
+        assert host.header(b"Range") == [None, b"bytes=0-0"]
+
+
+@pytest.mark.parametrize(("size", "asked"), [(100, 0), (len(DATA) + 1, 1)])
+def test_a_head_that_is_here_needs_no_size(size: int, asked: int) -> None:
+    file_host = FileHost(user_agent="agent", timeout=(5, 5), schemes=("http",), logger=LOGGER)
+    with serving(lambda _, __: CHUNKED + BODIES["plain"]) as host:
+        assert file_host.fetch_head(lambda: host.url, "Export x", size) == (DATA[:size], bool(asked))
+        assert len(host.requests) == 1 + asked
 
 
 PACKED = gzip.compress(DATA * 99, mtime=0)
 
 
+GZIP = b"Content-Encoding: gzip\r\n"
+PLACES = [2, 9, 10, len(PACKED) // 2, len(PACKED) - 1]
+
+
+def chunked(body: bytes, *headers: bytes) -> bytes:
+    chunk = b"%x\r\n" % len(body) + body + b"\r\n" if body else b""
+    return OK + b"".join(headers) + IN_CHUNKS + chunk + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("header", [GZIP, GZIP.replace(b"gzip", b"x-gzip"), b""], ids=ascii)
 @pytest.mark.parametrize("tag", [b"", ETAG])
-@pytest.mark.parametrize("place", [0, 1, 2, 9, 10, len(PACKED) // 2, len(PACKED) - 1])
-def test_a_gzip_body_without_a_size_that_ends_early_is_fetched_again(place: int, tag: bytes) -> None:
-    """Packed on the way, it has no size to verify it by; its own end shows that it is whole."""
-    head = OK + tag + b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
-    cut = head + (b"%x\r\n" % place + PACKED[:place] + b"\r\n" if place else b"") + b"0\r\n\r\n"
-    entire = head + b"%x\r\n" % len(PACKED) + PACKED + b"\r\n0\r\n\r\n"
-    with serving(lambda _, number: cut if number == 1 else entire) as host:
+@pytest.mark.parametrize("place", PLACES)
+def test_gzip_without_a_size_that_ends_early_is_fetched_again(
+    monkeypatch: pytest.MonkeyPatch, place: int, tag: bytes, header: bytes
+) -> None:
+    """Packed on the way, it has another size than the object; its own end shows that it is whole."""
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+
+    def is_probe(request: bytes) -> bool:
+        return b"Range: bytes=0-0" in request
+
+    def answer(request: bytes, number: int) -> bytes:
+        return chunked(PACKED[:place] if number == 1 or is_probe(request) else PACKED, tag, header)
+
+    with serving(answer) as host:
         assert fetch(f"{host.url}/x") == PACKED
+    assert len(waits) == 1
+    assert len(host.requests) == (2 if header else 4)
+    assert host.header(b"Range").count(None) == 2
+
+
+@pytest.mark.parametrize("header", [GZIP, b""], ids=ascii)
+@pytest.mark.parametrize("place", PLACES)
+def test_gzip_that_ends_early_in_the_same_place_again_is_stored_so(place: int, header: bytes) -> None:
+    """Its reader says that it is damaged."""
+    with serving(lambda _, __: chunked(PACKED[:place], ETAG, header)) as host:
+        assert fetch(f"{host.url}/x") == PACKED[:place]
+        assert host.header(b"Range").count(None) == 2
+
+
+def test_gzip_that_ends_early_in_another_place_each_time_is_not_accepted() -> None:
     with (
-        serving(lambda _, __: cut) as host,
-        pytest.raises(TapError, match=r"un again later") as caught,
+        serving(lambda _, number: chunked(PACKED[: number + 9], ETAG, GZIP)) as host,
+        pytest.raises(TapError, match="failed after 8 attempts") as caught,
     ):
         fetch(f"{host.url}/x")
     assert not isinstance(caught.value, FileUnusable)
+    assert len(host.requests) == 8
+
+
+def test_gzip_that_was_packed_on_the_way_is_not_asked_for_its_size() -> None:
+    """The size of the object is another; a resumed download would mix the two."""
+
+    def answer(request: bytes, _: int) -> bytes:
+        return part(request, ETAG, data=DATA * 99) if b"\r\nRange:" in request else chunked(PACKED, ETAG, GZIP)
+
+    with serving(answer) as host:
+        assert fetch(f"{host.url}/x") == PACKED
+        assert len(host.requests) == 1
+
+
+def test_gzip_that_ends_by_closing_is_never_complete() -> None:
+    with (
+        serving(lambda _, __: OK + ETAG + GZIP + b"\r\n" + PACKED) as host,
+        pytest.raises(TapError, match="declares no length"),
+    ):
+        fetch(f"{host.url}/x")
+
+
+def test_a_header_of_gzip_over_a_plain_body_changes_nothing() -> None:
+    with serving(lambda request, n: part(request, ETAG) if n > 1 else chunked(DATA[:100], ETAG, GZIP)) as host:
+        assert fetch(f"{host.url}/x") == DATA
+        assert host.header(b"Range") == [None, b"bytes=0-0", b"bytes=100-"]
+
+
+@pytest.mark.parametrize("header", [GZIP, b""], ids=ascii)
+def test_an_empty_body_is_handed_over(header: bytes) -> None:
+    """Its reader says that it is empty."""
+    with serving(lambda _, __: chunked(b"", header)) as host:
+        assert fetch(f"{host.url}/x") == b""
+        assert len(host.requests) == 2
 
 
 def test_gzip_that_is_damaged_is_not_fetched_again() -> None:
