@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import defaultdict
 from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 SDC_COLUMNS = ("_sdc_export_id", "_sdc_exported_at", "_sdc_row_number")
 DELETED_AT = "_sdc_deleted_at"
@@ -17,6 +18,13 @@ KEY_ADVICE = (
     "Set the stream's table-key-properties to [" + ", ".join(FALLBACK_KEY) + "] or to columns that are unique"
     " (Meltano: the extractor's `metadata` extra), with a new table (--full-refresh)"
 )
+DATA_PATTERN = re.compile(
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[^@\s]+@[^@\s]+\.[a-z]+|\d{4}-\d\d-\d\d[t ]\d\d:\d\d\S*|0x[0-9a-f]{40}",
+    re.IGNORECASE,
+)
+"""What a cell looks like, but not the usual name of a column: a UUID, an email address, a date-time, a wallet."""
+COMPOUND_PATTERN = re.compile(r"[a-z]+(_|[A-Z])\w+")
+"""Names such as user_id and createdAt, which no cell is likely to be, as chain is."""
 MAX_LISTED = 50
 """Names in one log line."""
 
@@ -42,7 +50,7 @@ def column_names(header: Sequence[str], known: Collection[str] = ()) -> list[str
     A column whose name differs from a known one only in case or Unicode form is that column. A name that is empty, or
     repeats another (in any case, because SQL tables ignore it), gets a suffix.
     """
-    bases = [cell.replace("\ufeff", "").strip() for cell in header]
+    bases = list(map(_bare, header))
     spelling = _spelling(known)
     known = set(spelling.values())
     taken = {fold(name) for name in (*SDC_COLUMNS, DELETED_AT)}
@@ -62,6 +70,10 @@ def column_names(header: Sequence[str], known: Collection[str] = ()) -> list[str
             taken.add(fold(name))
             names[position] = spelling.get(fold(name), name)
     return [names[position] for position in range(len(bases))]
+
+
+def _bare(cell: str) -> str:
+    return cell.replace("\ufeff", "").strip()
 
 
 def choose_key(
@@ -98,14 +110,26 @@ def duplicate_key_problem(key: Sequence[str], first: int, second: int) -> str:
     return f"{', '.join(key)} is the same in rows {first} and {second}"
 
 
-def are_names(names: Iterable[str], known: Collection[str], documented: Mapping[str, object]) -> bool:
-    """Whether a header is surely one: a file without it has cells in its place, which must not be logged.
+def are_names(names: Collection[str], documented: Iterable[str], catalog: Collection[str] = ()) -> bool:
+    """Whether a first row surely is a header, and not data, whose cells must not be logged.
 
-    One known name in another case proves nothing: ID is the code of a country too.
+    Two different names that are known prove it. One that is a word proves nothing, however often it is there: ID is
+    the code of a country too. One like user_id does, unless another looks like data, or is empty or repeated.
+    Names of the catalog are known if they surely are names: discovery takes them from a first row, too.
     """
-    folded = {fold(name) for name in (*known, *documented)}
-    matches = [fold(name) in folded for name in names]
-    return sum(matches) > 1 or 2 * sum(matches) >= len(matches) or "id" in names
+    known, found = folded_names(documented), folded_names(names)
+    if catalog and are_names(catalog, documented):
+        known |= folded_names(catalog)
+    if len(found & known) > 1 or (found and found <= known):
+        return True
+    bare = [_bare(name) for name in names if fold(_bare(name)) in found]
+    is_doubtful = "" in found or len(found) < len(bare) or any(map(DATA_PATTERN.fullmatch, bare))
+    return not is_doubtful and any(COMPOUND_PATTERN.fullmatch(name) for name in {*bare}.intersection(documented))
+
+
+def folded_names(names: Iterable[str]) -> set[str]:
+    """Return what differs of some names, without those that the tap adds."""
+    return {fold(_bare(name)) for name in names}.difference(SDC_COLUMNS, [DELETED_AT])
 
 
 def quoted(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tap_dynamic.errors import FileUnusable
 from tap_dynamic.file.sample import Sample
 from tap_dynamic.table.columns import (
+    DATA_PATTERN,
     FALLBACK_KEY,
     SDC_COLUMNS,
     are_names,
@@ -15,6 +16,7 @@ from tap_dynamic.table.columns import (
     column_names,
     find_candidate,
     fold,
+    folded_names,
     listed,
     quoted,
     respelled,
@@ -31,22 +33,15 @@ if TYPE_CHECKING:
 
 PREFIXED = re.compile(r"(user|verified_credential)_[A-Za-z]\w*")
 """Names of columns as Dynamic makes them: the set varies, the prefixes do not."""
-DATA_PATTERN = re.compile(
-    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[^@\s]+@[^@\s]+\.[a-z]+|\d{4}-\d\d-\d\d[t ]\d\d:\d\d\S*|0x[0-9a-f]{40}",
-    re.IGNORECASE,
-)
-"""What a cell looks like, but not the usual name of a column: a UUID, an email address, a date-time, a wallet."""
 
 
 def check_is_export(sample: Sample, known: Collection[str], documented: Properties, label: str) -> None:
     """Raise `FileUnusable` if the first row is data, or the file a message: no rows, and no known name or prefix."""
-    header, names = column_names(sample.header), {fold(name) for name in (*known, *documented)}
-    matches = sum(fold(name) in names for name in header)
-    # One known name proves nothing: ID is the code of a country too.
-    if matches <= 1 and any(DATA_PATTERN.fullmatch(name) for name in header):
+    header = column_names(sample.header)
+    if not are_names(header, documented, known) and any(map(DATA_PATTERN.fullmatch, header)):
         msg = f"{label}: the first row is not a header, but data. Make a new export."
         raise FileUnusable(msg)
-    is_known = matches or any(map(PREFIXED.fullmatch, header))
+    is_known = folded_names([*known, *documented]) & folded_names(header) or any(map(PREFIXED.fullmatch, header))
     if sample.is_whole and not sample.rows and not is_known:
         msg = f"{label}: the file has no rows and no known column: it is text, not CSV. Make a new export."
         raise FileUnusable(msg)
@@ -110,7 +105,7 @@ def fit_layout(  # noqa: PLR0913 (what it depends on, nothing hidden)
             if not was_text and (name in unreadable or not reads_as(kind, column)):
                 turned.append(name)
     sdc = [n for n in SDC_COLUMNS if n in {*key, "_sdc_exported_at"} or catalog.selects(n)]
-    is_header = are_names(sample.header, catalog.properties, documented)
+    is_header = are_names(sample.header, documented, catalog.properties)
     return Layout(
         tuple(_column(name, schema, places.get(name), key) for name, schema in schemas.items()),
         tuple(sdc),
@@ -182,9 +177,11 @@ def _notes(  # noqa: PLR0913, PLR0917 (what they are about)
     known = catalog.properties
     new = [name for name in names if name not in known]
     missing = [name for name in emitted if name not in names]
-    new_text = (
-        listed(new) if are_names(sample.header, known, documented) else f"{len(new)}, in a file that may have no header"
-    )
+    is_header = are_names(sample.header, documented, known)
+    new_text = listed(new) if is_header else f"{len(new)}, in a file that may have no header"
+    if not is_header:
+        text = "the first row may be data instead of a header, because it has no two known columns"
+        yield Note(text, is_warning=True)
     if turned:
         text = f"columns loaded as text, because they do not read as their documented types: {listed(turned)}"
         yield Note(text, is_warning=True)
@@ -196,5 +193,5 @@ def _notes(  # noqa: PLR0913, PLR0917 (what they are about)
         name = {";": "a semicolon", "\t": "a tab"}.get(sample.delimiter, quoted(sample.delimiter))
         yield Note(f"the delimiter is {name}, not a comma")
     if missing:
-        are_known = are_names(known, (), documented)
+        are_known = are_names(known, documented)
         yield Note(f"columns that the file lacks: {listed(missing) if are_known else f'{len(missing):,}'}")

@@ -190,6 +190,7 @@ FIRST_ROWS: dict[str, tuple[str, bool]] = {
     "a wallet": ("x,0x" + "aB" * 20, False),
     # ID is a country, too.
     "an e-mail address beside one known name": (f"ID,{SECRET}", False),
+    "an e-mail address beside one known name, twice": (f"ID,{SECRET},ID", False),
     "a column named as an e-mail address": (f"user_id,verified_credential_id,{SECRET}", True),
     "a column named as a UUID": ("User_Id,00000000-0000-4000-8000-000000000001,user_email", True),
     "a column of the catalog": ("own,00000000-0000-4000-8000-000000000001,user_email", True),
@@ -201,7 +202,7 @@ def test_a_first_row_with_data_is_a_header_only_beside_known_columns(row: str, *
     refused = pytest.raises(FileUnusable, match=r"the first row is not a header, but data. Make a new export.$")
     with contextlib.nullcontext() if is_header else refused as raised:
         sample = read_sample(f"{row}\n1,2,3\n".encode(), is_whole=True, label=LABEL)
-        check_is_export(sample, ["own"], SCHEMAS.get_schema("users")["properties"], LABEL)
+        check_is_export(sample, ["own", *USERS], SCHEMAS.get_schema("users")["properties"], LABEL)
     assert raised is None or SECRET not in str(raised.value)
 
 

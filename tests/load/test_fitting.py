@@ -166,7 +166,7 @@ TABLE_KEYS: dict[str, tuple[list[str], Key, Key | None, Key, str | None]] = {
     # name: (file, key of the table, key that the user sets, key, the end of the warning)
     "it stays": ([f"{HEADER},id", "1,a,x"], ("id",), None, ("id",), None),
     "the file spells it otherwise": (["ID", "1"], ("id",), None, ("id",), None),
-    "the user's replaces it": (["id,x", "1,a"], ("id",), ("x",), ("x",), None),
+    "the user's replaces it": (["id,credential", "1,a"], ("id",), ("credential",), ("credential",), None),
     "the row number stays": (
         ["id", "1"],
         FALLBACK_KEY,
@@ -174,7 +174,13 @@ TABLE_KEYS: dict[str, tuple[list[str], Key, Key | None, Key, str | None]] = {
         FALLBACK_KEY,
         "the key id, load into a new table (--full-refresh)",
     ),
-    "the row number stays, whatever the user sets": (["x,y", "1,2"], FALLBACK_KEY, ("x",), FALLBACK_KEY, None),
+    "the row number stays, whatever the user sets": (
+        ["credential,flag", "1,"],
+        FALLBACK_KEY,
+        ("credential",),
+        FALLBACK_KEY,
+        None,
+    ),
 }
 
 

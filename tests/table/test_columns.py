@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 DAY = "2026-01-02T03:04:05.000Z"
 PAIR = ["user_id", "verified_credential_id"]
 FALLBACK = ["_sdc_export_id", "_sdc_row_number"]
+DOUBT = "the first row may be data instead of a header, because it has no two known columns"
 TYPED = {
     "user_createdAt": "date-time",
     "verified_credential_signInEnabled": "boolean",
@@ -385,6 +386,32 @@ def test_cells_of_a_file_without_header_are_not_logged(sandbox: Sandbox, tap: Ta
     assert "Budi" not in run.log
     assert "Jakarta" not in run.log
     assert "new columns: 4, in a file that may have no header" in run.log
+
+
+HEADERLESS: dict[str, tuple[str, list[str]]] = {
+    # name: (stream, a row that stands in the place of the header)
+    "a known name twice": ("visits", ["ID", "ID", "SECRET1", "SECRET2", "metamask", "MetaMask"]),
+    "a known name in most cells": ("visits", ["ID", "ID", "ID", "SECRET1"]),
+    "a cell named id": ("users", ["u1", "c1", "SECRET1", "id"]),
+    "no known name": ("users", ["u1", "c1", "SECRET1", "EVM"]),
+}
+
+
+@pytest.mark.parametrize("is_discovered", [False, True], ids=["documented", "discovered"])
+@pytest.mark.parametrize(("stream", "row"), HEADERLESS.values(), ids=HEADERLESS)
+def test_a_file_that_may_have_no_header_is_one_warning_without_its_cells(  # noqa: PLR0913 (fixtures)
+    sandbox: Sandbox, tap: Tap, documented: Message, stream: str, row: list[str], *, is_discovered: bool
+) -> None:
+    export = sandbox.add(stream, to_csv([row, [*row[:-1], "other"]]))
+    run = tap(_catalog=None if is_discovered else select(documented, stream))
+    assert run.code == 0, run.log
+    assert len(run.records(stream)) == 1
+    assert "SECRET" not in run.log
+    assert "SECRET" not in json.dumps(run.state)
+    assert run.warnings[0] == f"Export {export.id}: {DOUBT}."
+    sandbox.add(stream, to_csv([[*row, "SECRET3"], [*row, "SECRET4"]]))
+    run = tap(_catalog=select(tap.discover(), stream), _state=run.state)
+    assert "SECRET" not in run.log
 
 
 OLD, OWN = ["id"], ["user_email"]

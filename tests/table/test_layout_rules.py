@@ -307,7 +307,7 @@ def test_which_columns_are_emitted(
 
 
 def test_left_out_columns_are_one_warning_and_new_ones_are_none() -> None:
-    head = sample("id,x,y", "1,2,3")
+    head = sample("id,email,x,y", "1,2,3,4")
     assert len(warnings(fit(head, without=("email",)))) == 1
     assert not warnings(fit(head))
 
@@ -448,21 +448,45 @@ def test_when_a_line_says_how_to_start_afresh() -> None:
     assert "to have the key user_id, verified_credential_id, load into a new table (--full-refresh)" in note.text
 
 
-HEADERS: list[tuple[list[str], bool]] = [
-    # (the first row, whether it surely is a header): ID is the code of a country too
-    (["x", "id"], True),
-    (["x", "ID", "y"], False),
-    (["x", "ID", "y", "EMAIL", "z"], True),
-    (["Email"], True),
-    (["Email", "x"], True),
-    (["Email", "x", "y"], False),
-    (["x", "y"], False),
-]
+HEADERS: dict[str, tuple[str, str, bool]] = {
+    # name: (the first row, the names of the catalog, whether the row surely is a header)
+    "two documented names": ("x,ID,y,EMAIL,z", "", True),
+    "two documented names, and one that looks like data": ("id,email,a@b.io", "", True),
+    "two names in another Unicode form": (f"{NFD},id,x,y", NFC, False),
+    "with a byte-order mark and blanks": (f"{BOM}id, email,x,y,z", "", True),
+    "no known name": ("x,y", "", False),
+    # ID is the code of a country too.
+    "one name": ("x,id,y", "", False),
+    "one name in another case": ("x,ID,y", "", False),
+    "one of two names": ("Email,x", "", False),
+    "one name twice": ("ID,ID,x,y", "", False),
+    "one name in two cases": ("ID,id,x", "", False),
+    "one name, most of the row": ("ID,ID,ID,x", "", False),
+    "one name that no cell is likely to be": ("x,createdAt,y", "", True),
+    "one such name in another case": ("x,createdat,y", "", False),
+    "one such name beside what looks like data": ("createdAt,a@b.io", "", False),
+    "one such name beside an empty one": ("createdAt,x,", "", False),
+    "one such name beside repeated ones": ("createdAt,x,X", "", False),
+    "nothing but a known name": ("Email", "", True),
+    "nothing but a known name, twice": ("ID,ID", "", True),
+    "nothing": ("", "", False),
+    "a catalog with one name that no cell is likely to be": (
+        "a,b,x",
+        ",".join(["createdAt", "a", "b", *SDC_COLUMNS]),
+        True,
+    ),
+    "names of the tap": ("_sdc_export_id,_sdc_exported_at,x", "", False),
+    "two names of the catalog": ("own,x,email,y,z", "id,email,own", True),
+    "one name of the catalog": ("own,x,y", "id,email,own", False),
+    # Discovery takes them from the first row, too.
+    "a catalog that may be made of cells": ("a,b,x", "id,a,b", False),
+    "a catalog with nothing documented but names of the tap": ("a,b,x", ",".join(["a", "b", *SDC_COLUMNS]), False),
+}
 
 
-@pytest.mark.parametrize(("names", "expected"), HEADERS)
-def test_a_header_is_recognized_by_documented_names(names: list[str], *, expected: bool) -> None:
-    assert are_names(names, (), DOCUMENTED) == expected
+@pytest.mark.parametrize(("row", "catalog", "expected"), HEADERS.values(), ids=HEADERS)
+def test_a_header_is_recognized_by_two_known_names(row: str, catalog: str, *, expected: bool) -> None:
+    assert are_names(row.split(","), DOCUMENTED, catalog.split(",")) == expected
 
 
 KEY_COLUMNS: list[tuple[str, tuple[str, ...], dict[str, tuple[str, bool, bool]]]] = [
@@ -555,7 +579,8 @@ def test_what_discovery_finds(lines: str, expected: str, key: tuple[str, ...]) -
     catalog = StreamCatalog(layout.schema["properties"], key=key)
     loaded = fit_layout(head, catalog, KnownTable(), DOCUMENTED, key)
     assert (kinds(loaded), loaded.key, loaded.schema) == (types, key, layout.schema)
-    assert not [note for note in loaded.notes if "loaded as text" not in note.text]
+    is_header = are_names(head.header, DOCUMENTED)
+    assert ["may be data" in n.text for n in loaded.notes if "loaded as text" not in n.text] == [True] * (not is_header)
 
 
 def test_without_a_file_the_first_candidate_is_the_key() -> None:
