@@ -22,6 +22,8 @@ BEFORE_HEADER = re.compile(
     rb"(?:\xef\xbb\xbf|[\r\n]+)*(?:\"?sep=([,;\t|])\"?[ \t,;|]*(?:[\r\n]+|\Z)(?:\xef\xbb\xbf|[\r\n]+)*)?", re.IGNORECASE
 )
 """Byte-order marks, blank lines, and the line of a spreadsheet that names the delimiter."""
+OTHER_DELIMITER = re.compile(r"\"?sep=([^\r\n,;\t|])\"?[ \t,;|]*\1*(?:[\r\n]|\Z)", re.IGNORECASE)
+"""Such a line with a delimiter that is not read."""
 
 csv.field_size_limit(MAX_FIELD)
 
@@ -102,6 +104,8 @@ def read_sample(start: bytes, *, is_whole: bool, label: str, header: list[str] |
     delimiter, text = from_header(start)
     if not text.strip():
         raise _unusable(label, "the file is empty")
+    if OTHER_DELIMITER.match(text):
+        raise _unusable(label, "the first line (sep=…) names a delimiter other than a comma, semicolon, tab or |")
     rows: list[list[str]] = []
     is_malformed = False
     try:

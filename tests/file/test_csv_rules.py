@@ -257,8 +257,31 @@ def test_the_line_of_a_spreadsheet_names_the_delimiter(data: bytes) -> None:
     assert read_sample(data, is_whole=True, label=LABEL).header == ["id", "email"]
 
 
+OTHER_DELIMITERS: dict[str, bytes] = {
+    "colon": b"sep=:\nid:email\n1:x\n",
+    "blank": b"sep= \r\nid email\n1 x\n",
+    "in upper case and quotes": b'"SEP=^"\nid^email\n1^x\n',
+    "filled up": b"sep=:::\nid:email\n",
+    "not in ASCII": "sep=\u00a6\nid\u00a6email\n".encode(),
+    "after a byte-order mark": BOM + b"\nsep=:\nid:email\n",
+    "nothing else": b"sep=:",
+}
+
+
+@pytest.mark.parametrize("data", OTHER_DELIMITERS.values(), ids=OTHER_DELIMITERS)
+def test_a_spreadsheet_with_another_delimiter_is_refused(data: bytes) -> None:
+    for packed in (data, gzip.compress(data)):
+        with pytest.raises(FileUnusable) as raised:
+            CsvFile.open(io.BytesIO(packed), LABEL)
+        assert str(raised.value) == (
+            f"{LABEL}: the first line (sep=…) names a delimiter other than a comma, semicolon, tab or |."
+            " Make a new export."
+        )
+
+
 def test_a_header_that_only_looks_like_the_line_of_a_spreadsheet() -> None:
     assert read(b"sep=a,email\n1,x\n") == ([["sep=a", "email"]], [(1, [["1", "x"]])])
+    assert read(b"sep=ab\n1\n") == ([["sep=ab"]], [(1, [["1"]])])
     assert read(b"id,email\nsep=,\n") == ([["id", "email"]], [(1, [["sep=", ""]])])
 
 
