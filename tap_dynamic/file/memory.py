@@ -22,7 +22,7 @@ LONG_ESCAPES = "".join(c for c in map(chr, range(32)) if c not in SHORT_ESCAPES)
 LONGEST_ESCAPE = 6
 ROW_TOO_LONG = f"a row over {MAX_ROW >> 20} MiB, most likely an unclosed quote"
 TOO_MANY_FIELDS = f"more than {MAX_COLUMNS:,} fields"
-JSON_TOO_LONG = f"a row over {MAX_ROW >> 20} MiB as JSON, in which control characters are longer"
+JSON_TOO_LONG = f"a row over {MAX_ROW >> 20} MiB as JSON, in which some characters are longer"
 
 
 class MalformedError(Exception):
@@ -51,7 +51,7 @@ class MemoryGuard:
     def verified(self, line: str) -> str:
         """Pass a line on to the parser, unless its row would fill the memory."""
         if not line.isascii():
-            line.encode()  # fails at bytes that are not UTF-8
+            utf8_size(line)  # fails at bytes that are not UTF-8
         self.size += len(line)
         if self.size - self.row_start > CHUNK_SIZE:
             self._verify_large(line)
@@ -95,11 +95,16 @@ def count_separators(line: str, delimiter: str, *, is_quoted: bool) -> int:
     return count
 
 
+def utf8_size(text: str) -> int:
+    """Return the bytes of a text in UTF-8, without a copy of a large one; half of a surrogate pair is an error."""
+    return sum(len(text[at : at + CHUNK_SIZE].encode()) for at in range(0, len(text), CHUNK_SIZE))
+
+
 def is_long_in_json(row: list[str]) -> bool:
     """Whether a row is longer in JSON, which escapes some characters, than a row may be."""
-    size = sum(map(len, row))
-    if size * LONGEST_ESCAPE <= MAX_ROW:
+    if sum(map(len, row)) * LONGEST_ESCAPE <= MAX_ROW:
         return False
+    size = sum(map(utf8_size, row))
     for cell in row:
         size += sum(map(cell.count, SHORT_ESCAPES)) + (LONGEST_ESCAPE - 1) * sum(map(cell.count, LONG_ESCAPES))
     return size > MAX_ROW

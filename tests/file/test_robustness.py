@@ -235,6 +235,10 @@ HOSTILE: dict[str, tuple[bytes, str | None]] = {
     "control characters": (b",".join([b"\x01" * (15 * MIB)] * 2) + b"\n", "row 2: a row over 32 MiB as JSON"),
     "backslashes": (b",".join([b"\\" * (15 * MIB)] * 2) + b"\n", "row 2: a row over 32 MiB as JSON"),
     "a few control characters": (b",".join([b"\x01" * (5 * MIB // 2)] * 2) + b"\n", None),
+    "three bytes as JSON, two in memory": (
+        b",".join(["\u20ac".encode() * (78 * MIB // 10)] * 2) + b"\n",
+        "row 2: a row over 32 MiB as JSON, in which some characters are longer",
+    ),
     "large JSON": (b'1,"[' + b"1," * (7 * MIB) + b'1]"\n', "row 2: the cell of column 'user_metadata' is over 1 MiB"),
 }
 
