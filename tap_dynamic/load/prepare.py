@@ -70,7 +70,7 @@ def _fetch_earlier(
         try:
             older = fetch(export_id, f"Stream {load.export.model}, earlier export {export_id}", not is_unseen)
             check_is_export(older.sample, layout.names, load.documented, older.label)
-            if is_base and older.is_empty:
+            if is_base and older.is_empty and load.state.knows_holdings:
                 comparison = comparison.losing(ALTERED)
             elif not older.is_empty:  # an empty one neither left rows nor deleted any
                 earlier.append(Earlier(older, is_base=is_base, is_unseen=is_unseen))

@@ -162,7 +162,7 @@ class Stage:
             known |= {name: old.get(name, []) for name in ("holdings", "holdings_bookmark")}
             memory.named, memory.is_disturbed = set(), True
             load = memory.loads.get(judge.bookmark)
-            if load and judge.committed and load.export_id not in judge.committed:
+            if load and judge.committed and load.export_id not in judge.bookmark[1]:
                 del memory.loads[judge.bookmark]
 
     # --- what the tap gets
