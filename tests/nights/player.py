@@ -121,7 +121,7 @@ class Stage:
             self.check_end(night, judges, run, start)
         self.merge(night, before)
         if night.is_older and self.target.state is not before:
-            self.forget(before, judges)
+            self.forget(state, judges)
 
     def read(self, out: bytes, judges: dict[str, Judge], dies_at: int | None) -> None:
         """Let the target read an output, and the judges watch it."""
@@ -155,7 +155,7 @@ class Stage:
             before = self.target.state = merge(before, state)
 
     def forget(self, before: Message, judges: dict[str, Judge]) -> None:
-        """Leave what only this version of the tap writes as it was before the night."""
+        """Leave what only this version of the tap writes as it was in the state that the run got."""
         for model, judge in judges.items():
             memory, known = self.memories[model], self.target.state.get("bookmarks", {}).get(model, {})
             old = before.get("bookmarks", {}).get(model, {})
