@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ROW_GROUP = 64 << 20
 """Bytes in memory after which a row group is written, if it has not reached `batch_size` rows."""
+LARGE_ROWS = 8 << 20
+"""Bytes of rows added at once above which they are a group of their own: the encoder copies large cells."""
 ARRAY_SIZE = 1 << 10
 """Bytes that an Arrow array takes besides its values."""
 PENDING_SIZE = 4 << 20
@@ -98,9 +100,12 @@ class ParquetWriter(BatchWriter):
 
     @override
     def _write(self, content: Any) -> None:
+        size = content.nbytes + content.num_columns * ARRAY_SIZE
+        if size > LARGE_ROWS and self.tables:
+            self._write_group()
         self.tables.append(content)
-        self.group_size += content.nbytes + content.num_columns * ARRAY_SIZE
-        if self.group_size >= ROW_GROUP:
+        self.group_size += size
+        if size > LARGE_ROWS or self.group_size >= ROW_GROUP:
             self._write_group()
 
     def _write_group(self) -> None:

@@ -141,11 +141,13 @@ class Judge:
             self.check_deletions(export_id)
             self.check_number_of_rows(export_id)
             version = max((v for v in self.versions if v), default=None)
-            load = Load(export_id, self.rules.is_changes, self.shape, version, len(shot.rows), bookmark[1])
-            # A load without deletions leaves what named exports brought.
-            # What was loaded last counts as such: the next load may not look for what is gone from it.
-            is_clean = self.rules.is_changes or self.rules.has_versions
-            self.memory.named = set() if is_clean else self.memory.named - {export_id}
+            last, load = load, Load(export_id, self.rules.is_changes, self.shape, version, len(shot.rows), bookmark[1])
+            # A load without deletions leaves what was there.
+            if self.rules.is_changes or self.rules.has_versions:
+                self.memory.named, self.memory.was_compared = set(), self.rules.is_changes
+            elif last and self.memory.was_compared:
+                self.memory.named.add(last.export_id)
+            self.memory.named -= {export_id}
             self.memory.is_disturbed = False
         else:
             require(self.table.alive >= self.alive, "a file without rows deletes rows")

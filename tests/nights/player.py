@@ -160,7 +160,7 @@ class Stage:
             memory, known = self.memories[model], self.target.state.get("bookmarks", {}).get(model, {})
             old = before.get("bookmarks", {}).get(model, {})
             known |= {name: old.get(name, []) for name in ("holdings", "holdings_bookmark")}
-            memory.named, memory.is_disturbed = set(), True
+            memory.named, memory.was_compared, memory.is_disturbed = set(), False, True
             load = memory.loads.get(judge.bookmark)
             if load and judge.committed and load.export_id not in judge.bookmark[1]:
                 del memory.loads[judge.bookmark]

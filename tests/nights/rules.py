@@ -59,7 +59,9 @@ class Memory:
 
     loads: dict[Bookmark, Load] = field(default_factory=dict)
     named: set[str] = field(default_factory=set)
-    """Exports that were read by name since the last load."""
+    """Exports that were read by name since the last load, or before it while nothing was compared."""
+    was_compared: bool = False
+    """Whether changes were compared before, so that deletions of nights without `changes_only` are seen later."""
     is_disturbed: bool = False
     """Whether rows of an export arrived since that no bookmark followed."""
     texts: set[str] = field(default_factory=set)

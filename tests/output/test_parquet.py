@@ -244,6 +244,15 @@ def test_large_cells_end_a_row_group(sandbox: Sandbox, tap: Tap, tmp_path: Path)
         assert parquet.read_table(file)["note"].to_pylist() == notes
 
 
+def test_large_rows_are_row_groups_of_their_own(sandbox: Sandbox, tap: Tap, tmp_path: Path) -> None:
+    """Two of them would fill the memory of one group."""
+    notes = [c * (9 << 20) for c in "abc"]
+    sandbox.add("users", to_csv([["user_id", "note"], *([str(n), note] for n, note in enumerate(notes))]))
+    (file,) = files_of(tap(batch_config=batch_config(tmp_path)), "users")
+    assert parquet.ParquetFile(file).metadata.num_row_groups == 3
+    assert parquet.read_table(file)["note"].to_pylist() == notes
+
+
 @pytest.mark.parametrize(
     ("kind", "cell", "maps"),
     [
