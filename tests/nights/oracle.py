@@ -151,6 +151,7 @@ class Judge:
             self.memory.is_disturbed = False
         else:
             require(self.table.alive >= self.alive, "a file without rows deletes rows")
+        self.memory.listed[bookmark] = {e.id for e in self.world.completed(self.rules.model)}
         self.memory.loads.pop(bookmark, None)
         if load:
             self.memory.loads[bookmark] = load
@@ -237,12 +238,14 @@ class Judge:
         if not at:
             return set()
         load, until = self.memory.loads.get(bookmark), self.world.completion(export_id)
+        moment, listed = at, self.memory.listed.get(bookmark, set())
         if load:  # empty files since then change nothing
             at, ids = min(at, self.world.completion(load.export_id)), (*ids, *load.ids)
         between = {
             e.id
             for e in self.world.completed(self.rules.model)
             if at <= str(e.completed_at) and (str(e.completed_at), e.id) < (until, export_id)
+            if e.id in listed or str(e.completed_at) >= moment
             if e.id not in ids and not self.world.snapshots[e.id].is_filtered
         }
         named = {e for e in self.memory.named if (self.world.completion(e), e) < (until, export_id)}

@@ -58,6 +58,8 @@ class Memory:
     """What the states that the target kept can know of a model."""
 
     loads: dict[Bookmark, Load] = field(default_factory=dict)
+    listed: dict[Bookmark, set[str]] = field(default_factory=dict)
+    """The exports that were completed when a bookmark was made: a later one with an earlier time was never loaded."""
     named: set[str] = field(default_factory=set)
     """Exports that were read by name since the last load, or before it while nothing was compared."""
     was_compared: bool = False
