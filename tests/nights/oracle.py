@@ -90,6 +90,7 @@ class Judge:
         self.at_hand = export_id
         self.versions.add(message.get("version"))
         self.memory.is_disturbed = True
+        self.memory.was_compared &= self.rules.is_changes or export_id not in self.first_bookmark[1]
         if self.rules.is_named and export_id not in self.first_bookmark[1]:
             self.memory.named.add(export_id)
         if record.get(DELETED_AT) is not None:
