@@ -100,8 +100,7 @@ class ExportsApi:
         """
         export = self.get(export_id)
         if export.is_part and not is_part:
-            msg = f"Export {export_id} is not read: a filter made only a part."
-            raise FilteredExport(msg)
+            raise FilteredExport(export.part_reason)
         if url := export.record["downloadUrl"]:
             return str(url)
         response = self._get(export_id, "/download")

@@ -80,6 +80,11 @@ class Export:
         )
 
     @property
+    def part_reason(self) -> str:
+        """Why the export is not read if it is a part."""
+        return f"Export {self.id} is not read: a filter made only a part."
+
+    @property
     def failure_reason(self) -> str | None:
         """Why the export will never have rows; None if it is completed or pending."""
         label = f"Export {self.id} of {first_line(self.model)}"

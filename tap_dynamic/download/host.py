@@ -116,7 +116,7 @@ class Transfer:
     def __init__(self, host: FileHost, get_url: Callable[[], str], part: PartialFile) -> None:
         self.host, self.get_url, self.part = host, get_url, part
         self.url = get_url()
-        self.backoff = Backoff(f"The download of {part.label}", host_of(self.url), host.logger)
+        self.backoff = self._new_backoff()
         self.restarts = self.refusals = self.mismatches = 0
         self.sends_if_range = True
         self.gzip_end: int | None = None
@@ -157,18 +157,29 @@ class Transfer:
         self._recover(error, part.received - before)
         return False
 
+    def _probe(self) -> requests.Response:
+        """Request the first byte, whose response can state the size of the object."""
+        return self.host.get(self.url, {"Range": "bytes=0-0"}, self.part.label)
+
+    def _renew_url(self) -> None:
+        """Get a fresh URL."""
+        self.url = self.get_url()
+
+    def _new_backoff(self) -> Backoff:
+        return Backoff(f"The download of {self.part.label}", host_of(self.url), self.host.logger)
+
     def _is_whole(self, response: requests.Response) -> bool:
         """Whether a body without a declared size, which ended in good order, is all of the object.
 
         A proxy may end a body so although its source was cut. So the host is asked, and the last chunk counts only
-        where it does not tell. What was packed on the way has another size than the object, but shows its own end.
+        where it does not say. What was packed on the way has another size than the object, but shows its own end.
 
         Raises:
             TapError: If that can't be known.
         """
         part, is_gzip = self.part, self.part.is_gzip()
         if not (is_gzip and is_packed(part.first) and is_chunked(response)):
-            size = ask_size(self)
+            size = ask_size(part, self._probe, self._renew_url, self._new_backoff())
             if size is not None and size >= part.received:  # a smaller one is not credible
                 part.size = size
                 return part.is_here
@@ -207,7 +218,7 @@ class Transfer:
             self.mismatches = 0
             self.host.logger.info("%s: cut after %s bytes, resuming.", part.label, f"{part.received:,}")
         if self.refusals:
-            self.url = self.get_url()
+            self._renew_url()
         if must_restart:
             self._restart()
 

@@ -10,30 +10,33 @@ from singer_sdk.exceptions import RetriableAPIError
 from tap_dynamic.download.responses import EXPIRED, is_packed, size_of, strong_etag
 from tap_dynamic.errors import TapError
 from tap_dynamic.http.failures import RETRIED, may_pass
-from tap_dynamic.http.retry import Backoff
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import requests
 
-    from tap_dynamic.download.host import Transfer
+    from tap_dynamic.download.partial import PartialFile
+    from tap_dynamic.http.retry import Backoff
 
 MAX_MISMATCHES = 5
 """How often in a row another object may be answered: replicas of a host can have different ETags."""
 
 
-def ask_size(transfer: Transfer) -> int | None:
+def ask_size(
+    part: PartialFile, get: Callable[[], requests.Response], renew_url: Callable[[], None], backoff: Backoff
+) -> int | None:
     """Request the first byte of an object, once its body is here; return the size that is stated, or None.
 
-    A failure that may pass is no answer: only this request is repeated, not the body.
+    `get` sends the request. After a failure that may pass, only this request is repeated, not the body.
 
     Raises:
         TapError: If there is no answer now.
     """
-    part, is_refused, mismatches = transfer.part, False, 0
-    backoff = Backoff(transfer.backoff.operation, transfer.backoff.host, transfer.host.logger)
+    is_refused, mismatches = False, 0
     while True:
         try:
-            with transfer.host.get(transfer.url, {"Range": "bytes=0-0"}, part.label) as probe:
+            with get() as probe:
                 status, size = probe.status_code, stated_size(probe, part.first)
             if may_pass(status) and status != HTTPStatus.NOT_IMPLEMENTED:
                 msg = f"the file host answered {status} to a request for the size"
@@ -45,7 +48,8 @@ def ask_size(transfer: Transfer) -> int | None:
             return None
         is_other = part.etag and strong_etag(probe) not in {None, part.etag}
         if status in EXPIRED and not is_refused:
-            is_refused, transfer.url = True, transfer.get_url()
+            is_refused = True
+            renew_url()
         elif size is not None and is_other and mismatches < MAX_MISMATCHES:
             mismatches += 1  # after the last one the size counts whatever the ETag
         else:

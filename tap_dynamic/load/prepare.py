@@ -63,10 +63,9 @@ def _fetch_earlier(
 ) -> tuple[list[Earlier], Comparison]:
     """Fetch what a file is compared with; return those that can be, and what that makes of the comparison."""
     earlier: list[Earlier] = []
-    bases = {h.export_id for h in comparison.holdings if h.is_base}
-    unseen = {h.export_id for h in comparison.holdings if h.fingerprint == UNSEEN}
+    holdings = {holding.export_id: holding for holding in comparison.holdings}
     for export_id in comparison.wanted:
-        is_base, is_unseen = export_id in bases, export_id in unseen
+        is_base, is_unseen = holdings[export_id].is_base, holdings[export_id].fingerprint == UNSEEN
         try:
             older = fetch(export_id, f"Stream {load.export.model}, earlier export {export_id}", not is_unseen)
             check_is_export(older.sample, layout.names, load.documented, older.label)

@@ -172,7 +172,7 @@ def unread_reason(
         advice = "Run again later: it is read once it has completed."
         return Reason(f"{label} of {export.model} is still pending {waited}. {advice}", is_failure=True)
     if export.is_part and not is_named:
-        return Reason(f"{label} is not read: a filter made only a part.")
+        return Reason(export.part_reason)
     if not is_named and is_obsolete(export, bookmark):  # its completion was not known before
         return Reason(f"{label} is not read: a newer one was loaded before.")
     return None

@@ -114,7 +114,7 @@ def fit_layout(  # noqa: PLR0913 (what it depends on, nothing hidden)
         table.text_columns | text,
         (*known, *catalog.properties, *names),
         tuple(name for name in emitted if name not in documented and is_header),
-        tuple(_notes(turned, sample, places, emitted, catalog, documented)),
+        tuple(_notes(turned, sample, places, emitted, catalog, documented, is_header=is_header)),
     )
 
 
@@ -172,12 +172,13 @@ def _notes(  # noqa: PLR0913, PLR0917 (what they are about)
     emitted: Sequence[str],
     catalog: StreamCatalog,
     documented: Properties,
+    *,
+    is_header: bool,
 ) -> Iterator[Note]:
     """Yield the lines about columns; names only where they surely are names, because a cell must not be logged."""
     known = catalog.properties
     new = [name for name in names if name not in known]
     missing = [name for name in emitted if name not in names]
-    is_header = are_names(sample.header, documented, known)
     new_text = listed(new) if is_header else f"{len(new)}, in a file that may have no header"
     if not is_header:
         text = "the first row may be data instead of a header, because it has no two known columns"
